@@ -1,0 +1,488 @@
+//! Functions: what their operations share (service-api.md §2.1–2.8).
+
+mod create;
+mod delete;
+mod get;
+mod list;
+mod update;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use coldframe_core::packages::PackageError;
+use coldframe_core::{FunctionArn, FunctionVersion, LogFormat, MemorySize, Runtime, Tracing};
+use coldframe_store::{FunctionRecord, State, Update};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{Call, Error, Service, code, model};
+
+/// A function as a request names it.
+pub(crate) struct Named {
+    pub(crate) arn: FunctionArn,
+    pub(crate) qualifier: Option<String>,
+}
+
+impl Named {
+    /// The ARN as the request's answer and its errors show it.
+    pub(crate) fn shown(&self) -> String {
+        match &self.qualifier {
+            Some(qualifier) => self.arn.qualified(qualifier),
+            None => self.arn.to_string(),
+        }
+    }
+}
+
+/// Reads `FunctionName` and `Qualifier` of a request (§2.1, in the order of its table).
+pub(crate) fn named(call: &Call) -> Result<Named, Error> {
+    resolve(call, call.label("FunctionName"))
+}
+
+pub(crate) fn resolve(call: &Call, text: &str) -> Result<Named, Error> {
+    // What doesn't parse has been refused by the model's pattern already.
+    let identifier =
+        model::name::parse(text).map_err(|_| Error::invalid("the function name is malformed"))?;
+    let asked = call.query("Qualifier").map(str::to_owned);
+    let qualifier = match (identifier.qualifier, asked) {
+        (Some(own), Some(asked)) if own != asked => {
+            return Err(Error::invalid(
+                "The derived qualifier from the function name does not match the specified qualifier.",
+            ));
+        }
+        (own, asked) => own.or(asked),
+    };
+    let here = &call.caller.region;
+    if let Some(other) = identifier.region.filter(|region| **region != **here) {
+        return Err(Error::new(
+            "ResourceNotFoundException",
+            format!("Functions from '{other}' are not reachable in this region ('{here}')"),
+        ));
+    }
+    let arn = call.caller.arn(&identifier.name);
+    if identifier.account.is_some_and(|account| account != call.caller.account.as_str()) {
+        let operation = &call.route.operation.name;
+        return Err(Error::new(
+            "AccessDeniedException",
+            format!(
+                "User: arn:aws:iam::{}:root is not authorized to perform: lambda:{operation} on resource: {text} because no resource-based policy allows the lambda:{operation} action",
+                call.caller.account
+            ),
+        ));
+    }
+    Ok(Named { arn, qualifier })
+}
+
+impl Service {
+    /// The record of a named function; only `$LATEST` has one so far.
+    pub(crate) fn find(&self, named: &Named) -> Result<Arc<FunctionRecord>, Error> {
+        let latest = named.qualifier.as_deref().is_none_or(|qualifier| qualifier == "$LATEST");
+        let record = if latest { self.store.get(&named.arn) } else { None };
+        record.ok_or_else(|| Error::not_found(&named.shown()))
+    }
+
+    /// From now on invocations run this record; environments of others go.
+    pub(crate) fn serve(&self, arn: &FunctionArn, record: &FunctionRecord) {
+        let version = self.version(arn, record);
+        self.set_serving(arn, Some(Arc::new(version)));
+        self.invoker.retire(arn, Some(&record.generation));
+    }
+
+    /// The end of `Pending` or `InProgress`: the new code and configuration serve. Blocks.
+    pub(crate) fn settle(
+        &self,
+        arn: &FunctionArn,
+        revision: &str,
+    ) -> Result<(), coldframe_store::Error> {
+        let Some(record) = self.store.get(arn).filter(|record| record.revision_id == revision)
+        else {
+            // Deleted or changed meanwhile: that change settles.
+            return Ok(());
+        };
+        let mut settled = FunctionRecord::clone(&record);
+        settled.state = State::Active;
+        settled.update = Some(Update::Successful);
+        settled.revision_id = Uuid::new_v4().to_string();
+        match self.store.replace(arn, revision, settled) {
+            Ok(settled) => {
+                self.serve(arn, &settled);
+                Ok(())
+            }
+            Err(coldframe_store::Error::Changed | coldframe_store::Error::Absent) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Settles behind the answer, so that the caller sees the state before.
+    pub(crate) fn settle_later(self: &Arc<Self>, arn: FunctionArn, revision: String) {
+        let service = self.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = service.settle(&arn, &revision) {
+                Error::service(&error);
+            }
+        });
+    }
+
+    fn version(&self, arn: &FunctionArn, record: &FunctionRecord) -> FunctionVersion {
+        let sha256 = code::parse_hex(&record.code_sha256).unwrap_or_default();
+        let json = record.logging.format == "JSON";
+        FunctionVersion {
+            arn: arn.clone(),
+            version: "$LATEST".to_owned(),
+            revision: record.generation.clone(),
+            runtime: Runtime::parse(record.runtime.as_deref().unwrap_or_default()),
+            handler: record.handler.clone().unwrap_or_default(),
+            memory: MemorySize::from_mb(record.memory_mb),
+            timeout: Duration::from_secs(record.timeout_s.into()),
+            ephemeral_storage_mb: record.ephemeral_storage_mb,
+            environment: record.environment.clone().unwrap_or_default(),
+            code: self.packages.tree(&sha256),
+            layers: None,
+            tracing: if record.tracing == "Active" {
+                Tracing::Active
+            } else {
+                Tracing::PassThrough
+            },
+            log_format: if json { LogFormat::Json } else { LogFormat::Text },
+            application_log_level: record.logging.application_level.clone(),
+            log_group: record.logging.group.clone(),
+        }
+    }
+}
+
+/// Now, as `LastModified` writes it.
+pub(crate) fn last_modified() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
+}
+
+/// `FunctionConfiguration` (§2.3). Lists leave the states out.
+pub(crate) fn configuration(arn: &str, record: &FunctionRecord, in_list: bool) -> Value {
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| {
+        out.insert(key.to_owned(), value);
+    };
+    let region = arn.split(':').nth(3).unwrap_or_default();
+    put("FunctionName", json!(arn.split(':').nth(6).unwrap_or_default()));
+    put("FunctionArn", json!(arn));
+    for (key, value) in [("Runtime", &record.runtime), ("Handler", &record.handler)] {
+        if let Some(value) = value {
+            put(key, json!(value));
+        }
+    }
+    put("Role", json!(record.role));
+    put("CodeSize", json!(record.code_size));
+    put("Description", json!(record.description));
+    put("Timeout", json!(record.timeout_s));
+    put("MemorySize", json!(record.memory_mb));
+    put("LastModified", json!(record.last_modified));
+    put("CodeSha256", json!(code_sha256(record)));
+    put("Version", json!("$LATEST"));
+    if let Some(environment) = &record.environment {
+        put("Environment", json!({ "Variables": environment }));
+    }
+    put("TracingConfig", json!({ "Mode": record.tracing }));
+    put("RevisionId", json!(record.revision_id));
+    put("PackageType", json!(record.package_type));
+    put("Architectures", json!(record.architectures));
+    put("EphemeralStorage", json!({ "Size": record.ephemeral_storage_mb }));
+    let mut logging =
+        json!({ "LogFormat": record.logging.format, "LogGroup": record.logging.group });
+    if record.logging.format == "JSON" {
+        let level = |level: &Option<String>| level.clone().unwrap_or_else(|| "INFO".to_owned());
+        logging["ApplicationLogLevel"] = json!(level(&record.logging.application_level));
+        logging["SystemLogLevel"] = json!(level(&record.logging.system_level));
+    }
+    put("LoggingConfig", logging);
+    put("SnapStart", json!({ "ApplyOn": "None", "OptimizationStatus": "Off" }));
+    for (key, value) in &record.echoed {
+        put(key, value.clone());
+    }
+    if in_list {
+        return Value::Object(out);
+    }
+    if let Some(runtime) = &record.runtime {
+        let hash = <sha2::Sha256 as sha2::Digest>::digest(runtime);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = format!("arn:aws:lambda:{region}::runtime:{hash}");
+        put("RuntimeVersionConfig", json!({ "RuntimeVersionArn": version }));
+    }
+    let reason = "The function is being created.";
+    match record.state {
+        State::Active => put("State", json!("Active")),
+        State::Pending => {
+            put("State", json!("Pending"));
+            put("StateReason", json!(reason));
+            put("StateReasonCode", json!("Creating"));
+        }
+    }
+    match record.update {
+        None => {}
+        Some(Update::Successful) => put("LastUpdateStatus", json!("Successful")),
+        // AWS's reason of an update is that of a creation.
+        Some(Update::InProgress) => {
+            put("LastUpdateStatus", json!("InProgress"));
+            put("LastUpdateStatusReason", json!(reason));
+            put("LastUpdateStatusReasonCode", json!("Creating"));
+        }
+    }
+    Value::Object(out)
+}
+
+fn code_sha256(record: &FunctionRecord) -> String {
+    let bytes = code::parse_hex::<32>(&record.code_sha256).unwrap_or_default();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+pub(crate) fn package_error(error: PackageError) -> Error {
+    match error {
+        PackageError::ZippedTooLarge => {
+            Error::new("RequestEntityTooLargeException", error.to_string())
+        }
+        PackageError::Io(_) => Error::service(&error),
+        error => Error::invalid(error.to_string()),
+    }
+}
+
+/// Members that are stored and echoed, without effect here.
+const ECHOED: [&str; 6] = [
+    "DeadLetterConfig",
+    "KMSKeyArn",
+    "VpcConfig",
+    "FileSystemConfigs",
+    "SnapStart",
+    "TenancyConfig",
+];
+
+/// Takes the members of a request that CreateFunction and UpdateFunctionConfiguration share.
+pub(crate) fn apply(record: &mut FunctionRecord, body: &Value, name: &str) -> Result<(), Error> {
+    let text = |key: &str| body[key].as_str().map(str::to_owned);
+    let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+    if let Some(runtime) = text("Runtime") {
+        check_runtime(&runtime)?;
+        record.runtime = Some(runtime);
+    }
+    if let Some(handler) = text("Handler") {
+        record.handler = Some(handler);
+    }
+    if let Some(role) = text("Role") {
+        record.role = role;
+    }
+    if let Some(description) = text("Description") {
+        record.description = description;
+    }
+    if let Some(timeout) = number(&body["Timeout"]) {
+        check_range("timeout", timeout, 1, 900)?;
+        record.timeout_s = timeout;
+    }
+    if let Some(memory) = number(&body["MemorySize"]) {
+        check_range("memorySize", memory, 128, 10_240)?;
+        record.memory_mb = memory;
+    }
+    if let Some(size) = number(&body["EphemeralStorage"]["Size"]) {
+        check_range("ephemeralStorage.size", size, 512, 10_240)?;
+        record.ephemeral_storage_mb = size;
+    }
+    if let Some(mode) = body["TracingConfig"]["Mode"].as_str() {
+        mode.clone_into(&mut record.tracing);
+    }
+    if let Some(variables) = body["Environment"].as_object() {
+        record.environment = Some(environment(variables)?);
+    }
+    logging(record, &body["LoggingConfig"], name)?;
+    if body["Layers"].as_array().is_some_and(|layers| !layers.is_empty()) {
+        return Err(Error::not_implemented("Layers"));
+    }
+    for key in ECHOED {
+        match &body[key] {
+            Value::Null => {}
+            value if is_cleared(value) => {
+                record.echoed.remove(key);
+            }
+            value => {
+                record.echoed.insert(key.to_owned(), echo(key, value));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `""`, `{"TargetArn":""}` and lists that are empty take a setting back.
+fn is_cleared(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(is_cleared),
+        _ => false,
+    }
+}
+
+fn echo(key: &str, value: &Value) -> Value {
+    let mut value = value.clone();
+    match key {
+        "SnapStart" => value["OptimizationStatus"] = json!("Off"),
+        "VpcConfig" => {
+            value["VpcId"] = json!("");
+            value["Ipv6AllowedForDualStack"] = json!(false);
+        }
+        _ => {}
+    }
+    value
+}
+
+/// On-demand functions have narrower bounds than the model, which knows managed instances too.
+fn check_range(member: &str, value: u32, min: u32, max: u32) -> Result<(), Error> {
+    let constraint = match value {
+        _ if value < min => format!("greater than or equal to {min}"),
+        _ if value > max => format!("less than or equal to {max}"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(
+        "ValidationException",
+        format!(
+            "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must have value {constraint}"
+        ),
+    ))
+}
+
+/// Runtimes accepted for create (§2.4).
+const RUNTIMES: [&str; 36] = [
+    "nodejs16.x",
+    "nodejs18.x",
+    "nodejs20.x",
+    "nodejs22.x",
+    "nodejs24.x",
+    "nodejs26.x",
+    "python3.8",
+    "python3.9",
+    "python3.10",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "python3.14",
+    "python3.15",
+    "java8.al2",
+    "java11",
+    "java17",
+    "java21",
+    "java25",
+    "java8.al2023",
+    "java11.al2023",
+    "java17.al2023",
+    "dotnet6",
+    "dotnet8",
+    "dotnet10",
+    "ruby3.2",
+    "ruby3.3",
+    "ruby3.4",
+    "ruby4.0",
+    "provided.al2",
+    "provided.al2023",
+    "python3.16",
+    "nodejs28.x",
+    "nodejs25.x",
+    "nodejs23.x",
+    "nodejs21.x",
+];
+
+/// Known, and refused by AWS (§2.4).
+const RETIRED: [&str; 8] = [
+    "dotnetcore3.1",
+    "go1.x",
+    "java8",
+    "nodejs12.x",
+    "nodejs14.x",
+    "provided",
+    "python3.7",
+    "ruby2.7",
+];
+
+fn check_runtime(runtime: &str) -> Result<(), Error> {
+    if RUNTIMES.contains(&runtime) {
+        return Ok(());
+    }
+    if RETIRED.contains(&runtime) {
+        return Err(Error::invalid(format!(
+            "The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions."
+        )));
+    }
+    Err(Error::invalid(format!(
+        "Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [{}] or be a valid ARN",
+        RUNTIMES.join(", ")
+    )))
+}
+
+fn environment(given: &Map<String, Value>) -> Result<BTreeMap<String, String>, Error> {
+    let failed = "Lambda was unable to configure your environment variables because the environment variables you have provided";
+    let variables: BTreeMap<String, String> = given
+        .get("Variables")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+        .collect();
+    let reserved: Vec<&str> = variables
+        .keys()
+        .map(String::as_str)
+        .filter(|key| coldframe_core::config::RESERVED_VARIABLES.contains(key))
+        .collect();
+    if !reserved.is_empty() {
+        return Err(Error::invalid(format!(
+            "{failed} contains reserved keys that are currently not supported for modification. Reserved keys used in this request: {}",
+            reserved.join(", ")
+        )));
+    }
+    let measured = json!(variables).to_string();
+    if measured.len() > coldframe_core::limits::ENVIRONMENT_VARIABLES_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "{failed} exceeded the 4KB limit. String measured: {measured}"
+        )));
+    }
+    Ok(variables)
+}
+
+fn logging(record: &mut FunctionRecord, given: &Value, name: &str) -> Result<(), Error> {
+    if given.is_null() {
+        return Ok(());
+    }
+    let text = |key: &str| given[key].as_str().map(str::to_owned);
+    let logging = &mut record.logging;
+    if let Some(format) = text("LogFormat") {
+        logging.format = format;
+    }
+    let (application, system) = (text("ApplicationLogLevel"), text("SystemLogLevel"));
+    if logging.format != "JSON" {
+        if application.is_some() || system.is_some() {
+            return Err(Error::invalid(
+                "LogLevel is not supported when LogFormat is set to \"Text\". Remove LogLevel from your request or change the LogFormat to \"JSON\" and try again.",
+            ));
+        }
+        (logging.application_level, logging.system_level) = (None, None);
+    } else {
+        logging.application_level = application.or(logging.application_level.take());
+        logging.system_level = system.or(logging.system_level.take());
+        logging.application_level.get_or_insert_with(|| "INFO".to_owned());
+        logging.system_level.get_or_insert_with(|| "INFO".to_owned());
+    }
+    if let Some(group) = text("LogGroup") {
+        logging.group = if group.is_empty() { format!("/aws/lambda/{name}") } else { group };
+    }
+    Ok(())
+}
+
+/// The zip of a request, decoded. Other sources of code are told apart from none.
+pub(crate) fn zip_file(code: &Value) -> Result<Vec<u8>, Error> {
+    let given = |key: &str| !code[key].is_null();
+    if given("ImageUri") {
+        return Err(Error::not_implemented("Code.ImageUri"));
+    }
+    if given("S3Bucket") || given("S3Key") {
+        return Err(Error::not_implemented("Code.S3Bucket"));
+    }
+    let Some(text) = code["ZipFile"].as_str() else {
+        return Err(Error::invalid("Please provide a source for function code."));
+    };
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .map_err(|_| Error::new("SerializationException", "ZipFile is not base64"))
+}

@@ -1,0 +1,119 @@
+//! `CreateFunction` (service-api.md §2.4).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coldframe_core::Runtime;
+use coldframe_store::{FunctionRecord, Logging, State};
+use hyper::StatusCode;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{apply, configuration, last_modified, package_error, resolve, zip_file};
+use crate::{Call, Error, Reply, Service, blocking, json, set};
+
+/// Tags of one function.
+const TAGS_MAX: usize = 50;
+
+impl Service {
+    pub(crate) async fn create_function(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let body = &call.json;
+        let given = body["FunctionName"].as_str().unwrap_or_default();
+        let named = resolve(&call, given)?;
+        let name = &*named.arn.name;
+        if name.len() > 64 {
+            return Err(Error::invalid(format!(
+                "1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 64"
+            )));
+        }
+        if body["PackageType"].as_str() == Some("Image") {
+            if ["Handler", "Runtime", "Layers"].iter().any(|key| !body[key].is_null()) {
+                return Err(Error::invalid(
+                    "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.",
+                ));
+            }
+            return Err(Error::not_implemented("PackageType Image"));
+        }
+        if body["Runtime"].is_null() || body["Handler"].is_null() {
+            return Err(Error::invalid(
+                "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+            ));
+        }
+        if body["Publish"].as_bool() == Some(true) {
+            return Err(Error::not_implemented("Publish"));
+        }
+        let mut record = FunctionRecord {
+            runtime: None,
+            handler: None,
+            role: String::new(),
+            description: String::new(),
+            memory_mb: 128,
+            timeout_s: 3,
+            ephemeral_storage_mb: 512,
+            environment: None,
+            architectures: architectures(body).unwrap_or_else(|| vec!["x86_64".to_owned()]),
+            tracing: "PassThrough".to_owned(),
+            logging: Logging {
+                format: "Text".to_owned(),
+                application_level: None,
+                system_level: None,
+                group: format!("/aws/lambda/{name}"),
+            },
+            code_sha256: String::new(),
+            code_size: 0,
+            package_type: "Zip".to_owned(),
+            last_modified: last_modified(),
+            revision_id: Uuid::new_v4().to_string(),
+            generation: Uuid::new_v4().to_string(),
+            state: State::Pending,
+            update: None,
+            tags: tags(&body["Tags"])?,
+            echoed: BTreeMap::new(),
+        };
+        apply(&mut record, body, name)?;
+        let exists =
+            || Error::new("ResourceConflictException", format!("Function already exist: {name}"));
+        if self.store.get(&named.arn).is_some() {
+            return Err(exists());
+        }
+        let zip = zip_file(&body["Code"])?;
+        let (service, arn) = (self.clone(), named.arn.clone());
+        let created = blocking(move || {
+            let package = service.packages.admit(&zip).map_err(package_error)?;
+            record.code_sha256 = package.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            record.code_size = package.zipped_bytes;
+            match service.store.create(&arn, record) {
+                Err(coldframe_store::Error::Exists) => Ok(None),
+                result => Ok(Some(result?)),
+            }
+        });
+        let record = created.await?.ok_or_else(exists)?;
+        let runtime = Runtime::parse(record.runtime.as_deref().unwrap_or_default());
+        let service = self.clone();
+        let missing = blocking(move || Ok(service.invoker.runtime_missing(&runtime))).await?;
+        self.settle_later(named.arn.clone(), record.revision_id.clone());
+        let shown = configuration(&named.arn.to_string(), &record, false);
+        let mut reply = json(StatusCode::CREATED, &shown);
+        if let Some(missing) = missing {
+            tracing::warn!(function = %named.arn, "{missing}");
+            set(reply.headers_mut(), "warning", &format!("299 coldframe \"{missing}\""));
+        }
+        Ok(reply)
+    }
+}
+
+pub(super) fn architectures(body: &Value) -> Option<Vec<String>> {
+    let given = body["Architectures"].as_array()?;
+    Some(given.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+fn tags(given: &Value) -> Result<BTreeMap<String, String>, Error> {
+    let tags = given.as_object().into_iter().flatten();
+    let tags: BTreeMap<String, String> = tags
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+        .collect();
+    if tags.len() > TAGS_MAX {
+        return Err(Error::invalid("Number of tags exceeds resource tag limit."));
+    }
+    Ok(tags)
+}

@@ -1,0 +1,133 @@
+//! `Invoke` (service-api.md §3).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use coldframe_core::invoke::{Invocation, Refusal};
+use coldframe_store::State;
+use http_body_util::Full;
+use hyper::{Response, StatusCode};
+use serde::de::IgnoredAny;
+use uuid::Uuid;
+
+use crate::function::named;
+use crate::{Call, Error, Reply, Service, empty, set};
+
+/// Client context, bytes of base64. AWS: "Invoke", 3,583.
+const CLIENT_CONTEXT_BYTES_MAX: usize = 3583;
+
+impl Service {
+    pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let named = named(&call)?;
+        let function = match self.serving(&named.arn) {
+            Some(function) if matches!(named.qualifier.as_deref(), None | Some("$LATEST")) => {
+                function
+            }
+            Some(_) => return Err(Error::not_found(&named.shown())),
+            None => return Err(self.not_serving(&named)),
+        };
+        let trace = call.header("x-amzn-trace-id").map_or_else(new_trace, str::to_owned);
+        let kind = call.header("x-amz-invocation-type").unwrap_or("RequestResponse");
+        let client_context = call.header("x-amz-client-context").map(client_context).transpose()?;
+        check_payload(&call.body)?;
+        match kind {
+            "DryRun" => return Ok(empty(StatusCode::NO_CONTENT)),
+            "Event" => return Err(Error::not_implemented("InvocationType Event")),
+            _ => {}
+        }
+        let wants_log_tail = call.header("x-amz-log-type") == Some("Tail");
+        let version = function.version.clone();
+        let invocation = Invocation {
+            request_id: call.request_id,
+            function,
+            invoked_arn: named.shown(),
+            payload: if call.body.is_empty() {
+                Bytes::from_static(b"{}")
+            } else {
+                call.body.clone()
+            },
+            client_context,
+            cognito_identity: None,
+            trace_header: Some(trace.clone()),
+            wants_log_tail,
+        };
+        // Of its own task: a caller that goes away doesn't stop the function.
+        let invoker = self.invoker.clone();
+        let answer = tokio::spawn(async move { invoker.invoke(invocation).await });
+        let answer = answer.await.map_err(|error| Error::service(&error))?;
+        let answer = answer.map_err(|refusal| match refusal {
+            Refusal::Throttled { reason } => Error::throttled(reason),
+            Refusal::Draining => Error::new("ServiceException", refusal.to_string()),
+            Refusal::Platform(_) => Error::service(&refusal),
+        })?;
+        let mut reply = Response::new(Full::new(answer.payload));
+        let headers = reply.headers_mut();
+        let content_type = answer.content_type.as_deref().unwrap_or("application/json");
+        set(headers, "content-type", content_type);
+        set(headers, "x-amz-executed-version", &version);
+        set(headers, "x-amzn-remapped-content-length", "0");
+        set(headers, "x-amzn-trace-id", &trace);
+        if answer.function_error {
+            set(headers, "x-amz-function-error", "Unhandled");
+        }
+        if let Some(tail) = answer.log_tail {
+            set(headers, "x-amz-log-result", &STANDARD.encode(tail));
+        }
+        Ok(reply)
+    }
+
+    fn not_serving(&self, named: &crate::function::Named) -> Error {
+        let pending =
+            self.store.get(&named.arn).is_some_and(|record| record.state == State::Pending);
+        if pending {
+            return Error::new(
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. The function is currently in the following state: Pending",
+            );
+        }
+        // Asked to run, an absent function is told with its version.
+        Error::not_found(&named.arn.qualified(named.qualifier.as_deref().unwrap_or("$LATEST")))
+    }
+}
+
+/// Any JSON value in UTF-8.
+fn check_payload(payload: &[u8]) -> Result<(), Error> {
+    if payload.is_empty() {
+        return Ok(());
+    }
+    serde_json::from_slice::<IgnoredAny>(payload).map(drop).map_err(|error| {
+        Error::new(
+            "InvalidRequestContentException",
+            format!(
+                "Could not parse request body into json: Could not parse payload into json: {error}"
+            ),
+        )
+    })
+}
+
+fn client_context(header: &str) -> Result<String, Error> {
+    let refused = || {
+        Error::new(
+            "InvalidRequestContentException",
+            "Client context must be a valid Base64-encoded JSON object.",
+        )
+    };
+    if header.len() > CLIENT_CONTEXT_BYTES_MAX {
+        return Err(refused());
+    }
+    let bytes = STANDARD.decode(header).map_err(|_| refused())?;
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&bytes).map_err(|_| refused())?;
+    // Rendered anew: no newline of the client's may end the header it travels in.
+    Ok(serde_json::Value::Object(object).to_string())
+}
+
+/// A trace that nobody samples, as AWS makes one for callers without.
+fn new_trace() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (root, parent) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
+    format!("Root=1-{seconds:08x}-{};Parent={};Sampled=0", &root[..24], &parent[..16])
+}

@@ -1,0 +1,271 @@
+//! The Lambda service API over HTTP (service-api.md): rest-json, routed and checked by a data file
+//! of facts, one file an operation.
+//!
+//! ```text
+//! request ─► model.route ─► caller (account, region) ─► body, bounded ─► model.check ─► operation
+//! ```
+//! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions and
+//! [`Packages`] to keep code; the binary hands both over.
+
+mod caller;
+mod code;
+mod error;
+mod function;
+mod invoke;
+pub mod model;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::{Bytes, BytesMut};
+use coldframe_core::invoke::Invoker;
+use coldframe_core::limits::{CREATE_REQUEST_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX};
+use coldframe_core::packages::Packages;
+use coldframe_core::{FunctionArn, FunctionVersion, RequestId};
+use coldframe_store::{State, Store, Update};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use self::caller::Caller;
+pub use self::error::Error;
+use self::model::{Input, Model, Route};
+
+/// An answer on the wire.
+pub type Reply = Response<Full<Bytes>>;
+
+/// The service. Cheap to share.
+pub struct Service {
+    store: Store,
+    packages: Arc<dyn Packages>,
+    invoker: Arc<dyn Invoker>,
+    default_region: Arc<str>,
+    /// What invocations run: kept apart from the catalogue, as an update in progress leaves the
+    /// old code serving.
+    serving: RwLock<HashMap<FunctionArn, Arc<FunctionVersion>>>,
+    code_key: code::Key,
+}
+
+/// One request of an operation, read and checked.
+pub(crate) struct Call {
+    pub(crate) route: Route,
+    pub(crate) caller: Caller,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
+    /// The body as JSON; an empty object if there was none, or if it isn't JSON by nature.
+    pub(crate) json: Value,
+    pub(crate) request_id: RequestId,
+}
+
+impl Call {
+    pub(crate) fn label(&self, name: &str) -> &str {
+        let found = self.route.labels.iter().find(|(label, _)| *label == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Service {
+    /// Takes the store over and brings what was cut off by the last end to its end.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub fn new(
+        store: Store,
+        packages: Arc<dyn Packages>,
+        invoker: Arc<dyn Invoker>,
+        default_region: &str,
+    ) -> Result<Self, coldframe_store::Error> {
+        let service = Self {
+            store,
+            packages,
+            invoker,
+            default_region: default_region.into(),
+            serving: RwLock::default(),
+            code_key: code::Key::new(),
+        };
+        for (arn, record) in service.store.all() {
+            if record.state == State::Pending || record.update == Some(Update::InProgress) {
+                service.settle(&arn, &record.revision_id)?;
+            } else {
+                service.serve(&arn, &record);
+            }
+        }
+        Ok(service)
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer.
+    pub async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
+        let request_id = RequestId::from(Uuid::new_v4());
+        let mut reply = match self.answer(request, request_id).await {
+            Ok(reply) => reply,
+            Err(error) => error.reply(),
+        };
+        let headers = reply.headers_mut();
+        if !headers.contains_key("x-amzn-requestid") {
+            set(headers, "x-amzn-requestid", &request_id.to_string());
+        }
+        reply
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        request_id: RequestId,
+    ) -> Result<Reply, Error> {
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default();
+        if let Some(place) = parts.uri.path().strip_prefix(code::PATH) {
+            return self.code(place, query);
+        }
+        let route = Model::get().route(parts.method.as_str(), parts.uri.path(), query)?;
+        let caller = Caller::of(&parts.headers, query, &self.default_region);
+        let query = model::query_pairs(query)?;
+        let operation = route.operation.name.as_str();
+        let limit = match operation {
+            "Invoke" => REQUEST_PAYLOAD_BYTES_MAX,
+            _ => CREATE_REQUEST_BYTES_MAX,
+        };
+        let body = read(body, limit).await.map_err(|error| match error {
+            ReadError::TooLarge => Error::too_large(operation, limit),
+            ReadError::Cut => Error::new("SerializationException", "the request body ended early"),
+        })?;
+        let mut call = Call {
+            route,
+            caller,
+            query,
+            headers: parts.headers,
+            body,
+            json: Value::Object(serde_json::Map::new()),
+            request_id,
+        };
+        let is_payload = operation == "Invoke" || operation == "InvokeWithResponseStream";
+        if !is_payload && !call.body.is_empty() {
+            call.json = serde_json::from_slice(&call.body).map_err(|error| {
+                Error::new("SerializationException", format!("the body is no JSON: {error}"))
+            })?;
+        }
+        check(&call)?;
+        match operation {
+            "Invoke" => self.invoke(call).await,
+            "CreateFunction" => self.create_function(call).await,
+            "GetFunction" => self.get_function(&call),
+            "GetFunctionConfiguration" => self.get_function_configuration(&call),
+            "UpdateFunctionCode" => self.update_function_code(call).await,
+            "UpdateFunctionConfiguration" => self.update_function_configuration(call).await,
+            "DeleteFunction" => self.delete_function(call).await,
+            "ListFunctions" => self.list_functions(&call),
+            other => Err(Error::not_implemented(other)),
+        }
+    }
+}
+
+/// All modelled constraints at once, as AWS's front end does (service-api.md §2.2).
+fn check(call: &Call) -> Result<(), Error> {
+    // Their refusals have texts of their own (§2.1, §2.4).
+    let skip: &[&str] = match call.route.operation.name.as_str() {
+        "CreateFunction" | "UpdateFunctionConfiguration" => &["runtime"],
+        _ => &[],
+    };
+    let headers: Vec<(&str, &str)> = call
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    let is_json = call.json.as_object().is_none_or(|object| !object.is_empty());
+    let input = Input {
+        labels: &call.route.labels,
+        query: &call.query,
+        headers: headers.iter().copied(),
+        body: (is_json || call.body.is_empty()).then_some(&call.json),
+    };
+    let violations = Model::get()
+        .check(call.route.operation, &input, skip)
+        .map_err(|unreadable| Error::new("SerializationException", unreadable.to_string()))?;
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new("ValidationException", model::message(&violations)))
+}
+
+enum ReadError {
+    TooLarge,
+    Cut,
+}
+
+async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, ReadError> {
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ReadError::Cut)?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(ReadError::TooLarge);
+        }
+        if first.is_empty() && all.is_empty() {
+            // Most requests come in one piece, which is passed on as it is.
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Sets a header; a value that HTTP can't carry is left out.
+pub(crate) fn set(headers: &mut hyper::HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &Value) -> Reply {
+    let mut reply = Response::new(Full::new(body.to_string().into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::new()));
+    *reply.status_mut() = status;
+    reply
+}
+
+impl Service {
+    pub(crate) fn serving(&self, arn: &FunctionArn) -> Option<Arc<FunctionVersion>> {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
+    }
+
+    pub(crate) fn set_serving(&self, arn: &FunctionArn, version: Option<Arc<FunctionVersion>>) {
+        let mut serving = self.serving.write().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            Some(version) => serving.insert(arn.clone(), version),
+            None => serving.remove(arn),
+        };
+    }
+}
+
+/// Runs what waits for the disk off the event loop.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::service(&error)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! Names, units, limits and decisions: what every room of coldframe speaks of.
+//!
+//! **Invariant:** nothing here reads a clock, does input or output, starts a task, or knows HTTP or
+//! JSON. The life cycle ([`lifecycle`]) decides; `coldframe-engine` acts.
+
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod invoke;
+pub mod lifecycle;
+pub mod limits;
+pub mod log;
+pub mod packages;
+
+pub use config::{FunctionVersion, LogFormat, MemorySize, Runtime, Tracing};
+pub use error::{Fault, FunctionError};
+pub use ids::{AccountId, EnvironmentId, FunctionArn, RequestId};
+
+/// A boxed future, as the traits of this room return them.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,211 @@
+//! Execution environments: made when needed, reused, frozen, reset and shut down.
+//!
+//! ```text
+//! invoke ──► Pool (one for each revision of a function): the most recently used idle environment,
+//!            else a new one, raced against the next that becomes free (late binding)
+//!        ──► Environment (one task each): carries out what `core::lifecycle` decides
+//! ```
+//! **Invariant:** knows neither the HTTP of the control plane nor event sources. One invocation at
+//! a time in an environment, one revision of one function for its whole life.
+
+mod environment;
+mod environment_variables;
+mod logs;
+mod output;
+mod pool;
+mod runtimes;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use coldframe_core::invoke::{Answer, Invocation, Invoker, Refusal};
+use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
+use coldframe_sandbox::Driver;
+use tokio::sync::{Notify, oneshot};
+
+pub use self::logs::{LogLine, Logs};
+pub use self::runtimes::{Bootstraps, HostRuntime, HostRuntimes};
+pub use self::view::{EnvironmentView, Moment};
+
+use self::pool::{Job, Pool};
+
+/// What the engine may be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// An idle environment is shut down after this.
+    pub idle_timeout: Duration,
+    /// Memory of all environments together, MB: what functions are configured to, not what they use.
+    pub memory_mb: u64,
+    /// Simultaneous invocations of an account.
+    pub account_concurrency: usize,
+}
+
+/// Runs functions in environments that a [`Driver`] makes.
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    driver: Arc<dyn Driver>,
+    options: Options,
+    runtimes: HostRuntimes,
+    logs: Arc<Logs>,
+    pools: RwLock<HashMap<String, Arc<Pool>>>,
+    environments: Mutex<HashMap<coldframe_core::EnvironmentId, Arc<view::Handle>>>,
+    running: AtomicUsize,
+    /// Memory that living environments are configured to, MB.
+    reserved_mb: AtomicU64,
+    draining: AtomicBool,
+    /// Told whenever an environment ends.
+    ended: Notify,
+    clock: AtomicU64,
+}
+
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    pub fn new(
+        driver: Arc<dyn Driver>,
+        runtimes: HostRuntimes,
+        logs: Arc<Logs>,
+        options: Options,
+    ) -> Self {
+        let shared = Shared {
+            driver,
+            options,
+            runtimes,
+            logs,
+            pools: RwLock::default(),
+            environments: Mutex::default(),
+            running: AtomicUsize::new(0),
+            reserved_mb: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            ended: Notify::new(),
+            clock: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Every living environment, the oldest first.
+    pub fn environments(&self) -> Vec<EnvironmentView> {
+        let handles: Vec<_> = lock(&self.shared.environments).values().cloned().collect();
+        let mut views: Vec<_> = handles.iter().map(|handle| handle.view()).collect();
+        views.sort_by_key(|view| view.created);
+        views
+    }
+
+    /// Takes no invocation any more; running ones finish, environments get their shutdown phase.
+    /// Resolves when none is left.
+    pub async fn drain(&self) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+        let pools: Vec<_> = self.shared.pools().values().cloned().collect();
+        for pool in pools {
+            pool.retire();
+        }
+        loop {
+            let ended = self.shared.ended.notified();
+            if lock(&self.shared.environments).is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Shared {
+    fn pools(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Pool>>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pool(self: &Arc<Self>, function: &Arc<FunctionVersion>) -> Arc<Pool> {
+        if let Some(pool) = self.pools().get(&function.revision) {
+            return pool.clone();
+        }
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let pool = pools.entry(function.revision.clone());
+        pool.or_insert_with(|| Arc::new(Pool::new(self.clone(), function.clone()))).clone()
+    }
+
+    /// Takes memory for one more environment, at the cost of idle ones if need be.
+    fn reserve(&self, mb: u64) -> bool {
+        loop {
+            let taken =
+                self.reserved_mb.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |reserved| {
+                    let wanted = reserved + mb;
+                    (wanted <= self.options.memory_mb).then_some(wanted)
+                });
+            if taken.is_ok() {
+                return true;
+            }
+            let pools: Vec<_> = self.pools().values().cloned().collect();
+            let oldest = pools
+                .iter()
+                .filter_map(|pool| Some((pool.oldest_idle()?, pool)))
+                .min_by_key(|(age, _)| *age);
+            match oldest {
+                Some((_, pool)) => pool.evict_oldest(),
+                None => return false,
+            }
+        }
+    }
+
+    fn release(&self, mb: u64) {
+        self.reserved_mb.fetch_sub(mb, Ordering::SeqCst);
+    }
+
+    /// Counts up: tells which environment was used last.
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// One of the account's simultaneous invocations, until dropped.
+pub(crate) struct Slot(Arc<Shared>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Invoker for Engine {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Answer, Refusal>> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            if shared.draining.load(Ordering::SeqCst) {
+                return Err(Refusal::Draining);
+            }
+            let limit = shared.options.account_concurrency;
+            if shared.running.fetch_add(1, Ordering::SeqCst) >= limit {
+                shared.running.fetch_sub(1, Ordering::SeqCst);
+                return Err(Refusal::Throttled { reason: "ConcurrentInvocationLimitExceeded" });
+            }
+            let slot = Slot(shared.clone());
+            let pool = shared.pool(&invocation.function);
+            let (reply, answer) = oneshot::channel();
+            pool.submit(Job { invocation, reply, _slot: slot });
+            answer.await.unwrap_or_else(|_| {
+                Err(Refusal::Platform("the execution environment ended without an answer".into()))
+            })
+        })
+    }
+
+    fn retire(&self, arn: &FunctionArn, keep: Option<&str>) {
+        let pools: Vec<_> = self.shared.pools().values().cloned().collect();
+        for pool in pools {
+            let function = pool.function();
+            if function.arn == *arn && keep != Some(function.revision.as_str()) {
+                pool.retire();
+            }
+        }
+    }
+
+    fn runtime_missing(&self, runtime: &Runtime) -> Option<String> {
+        self.shared.runtimes.find(runtime).err()
+    }
+}

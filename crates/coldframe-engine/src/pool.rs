@@ -1,0 +1,187 @@
+//! The environments of one revision of a function, and the invocations that wait for one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use coldframe_core::FunctionVersion;
+use coldframe_core::invoke::{Answer, Invocation, Refusal};
+use tokio::sync::oneshot;
+
+use crate::environment::{self, Command};
+use crate::view::Handle;
+use crate::{Shared, Slot, lock};
+
+/// An invocation and whom to tell.
+pub(crate) struct Job {
+    pub(crate) invocation: Invocation,
+    pub(crate) reply: oneshot::Sender<Result<Answer, Refusal>>,
+    /// Held until the invocation is over, not only answered: the environment is busy that long.
+    pub(crate) _slot: Slot,
+}
+
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    function: Arc<FunctionVersion>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// A stack: the most recently used is taken first, so that the others can age and go.
+    idle: Vec<(Arc<Handle>, u64)>,
+    waiting: VecDeque<Job>,
+    /// Environments that are being made.
+    starting: usize,
+    living: usize,
+    retired: bool,
+}
+
+/// What an environment that became free is to do.
+pub(crate) enum Offered {
+    Take(Box<Job>),
+    Wait,
+    Stop,
+}
+
+impl Pool {
+    pub(crate) fn new(shared: Arc<Shared>, function: Arc<FunctionVersion>) -> Self {
+        Self { shared, function, inner: Mutex::default() }
+    }
+
+    pub(crate) fn function(&self) -> &Arc<FunctionVersion> {
+        &self.function
+    }
+
+    fn memory_mb(&self) -> u64 {
+        self.function.memory.mb().into()
+    }
+
+    /// Hands the invocation to an idle environment, or starts one and lets it race those at work.
+    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+        let mut job = job;
+        {
+            let mut inner = lock(&self.inner);
+            while let Some((handle, _)) = inner.idle.pop() {
+                match handle.command(Command::Invoke(Box::new(job))) {
+                    Ok(()) => return,
+                    Err(Command::Invoke(back)) => job = *back,
+                    Err(Command::Stop) => return,
+                }
+            }
+            inner.waiting.push_back(job);
+            if inner.starting >= inner.waiting.len() {
+                return;
+            }
+            inner.starting += 1;
+        }
+        self.start();
+    }
+
+    /// Starts one environment; `starting` counts it already.
+    fn start(self: &Arc<Self>) {
+        if !self.shared.reserve(self.memory_mb()) {
+            let refused = {
+                let mut inner = lock(&self.inner);
+                inner.starting -= 1;
+                inner.waiting.pop_back()
+            };
+            if let Some(job) = refused {
+                let reason = "ConcurrentInvocationLimitExceeded";
+                let _ = job.reply.send(Err(Refusal::Throttled { reason }));
+            }
+            return;
+        }
+        lock(&self.inner).living += 1;
+        environment::start(self.shared.clone(), self.clone());
+    }
+
+    /// An environment is free: it gets what waits, or is kept for later.
+    pub(crate) fn offer(&self, handle: &Arc<Handle>, first: bool) -> Offered {
+        let mut inner = lock(&self.inner);
+        if first {
+            inner.starting -= 1;
+        }
+        if let Some(job) = inner.waiting.pop_front() {
+            return Offered::Take(Box::new(job));
+        }
+        if inner.retired {
+            return Offered::Stop;
+        }
+        inner.idle.push((handle.clone(), self.shared.tick()));
+        Offered::Wait
+    }
+
+    /// Takes an environment out of the idle ones; `false` if it has been handed out.
+    pub(crate) fn withdraw(&self, handle: &Arc<Handle>) -> bool {
+        let mut inner = lock(&self.inner);
+        let before = inner.idle.len();
+        inner.idle.retain(|(idle, _)| !Arc::ptr_eq(idle, handle));
+        inner.idle.len() < before
+    }
+
+    /// An environment that was starting could not be made: one waiting invocation gets to know.
+    pub(crate) fn failed(&self, error: &str) {
+        let mut inner = lock(&self.inner);
+        inner.starting -= 1;
+        // Those for which another environment is on its way may still be served.
+        if inner.waiting.len() > inner.starting
+            && let Some(job) = inner.waiting.pop_front()
+        {
+            let _ = job.reply.send(Err(Refusal::Platform(error.to_owned())));
+        }
+    }
+
+    /// An environment ended.
+    pub(crate) fn ended(self: &Arc<Self>, handle: &Handle) {
+        if !handle.is_evicted() {
+            self.shared.release(self.memory_mb());
+        }
+        let (forget, start) = {
+            let mut inner = lock(&self.inner);
+            inner.living -= 1;
+            // One that ended while an invocation waited for it is replaced.
+            let start = inner.starting < inner.waiting.len() && inner.living == inner.starting;
+            inner.starting += usize::from(start);
+            (inner.retired && inner.living == 0 && inner.waiting.is_empty(), start)
+        };
+        if start {
+            self.start();
+        }
+        if forget {
+            let mut pools =
+                self.shared.pools.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if pools.get(&self.function.revision).is_some_and(|pool| Arc::ptr_eq(pool, self)) {
+                pools.remove(&self.function.revision);
+            }
+        }
+    }
+
+    /// No new environment is kept; idle ones shut down now, busy ones after their invocation.
+    pub(crate) fn retire(&self) {
+        let idle = {
+            let mut inner = lock(&self.inner);
+            inner.retired = true;
+            std::mem::take(&mut inner.idle)
+        };
+        for (handle, _) in idle {
+            let _ = handle.command(Command::Stop);
+        }
+    }
+
+    pub(crate) fn oldest_idle(&self) -> Option<u64> {
+        lock(&self.inner).idle.first().map(|(_, used)| *used)
+    }
+
+    /// Shuts the least recently used idle environment down and counts its memory as free.
+    pub(crate) fn evict_oldest(&self) {
+        let oldest = {
+            let mut inner = lock(&self.inner);
+            if inner.idle.is_empty() { None } else { Some(inner.idle.remove(0).0) }
+        };
+        if let Some(handle) = oldest {
+            self.shared.release(self.memory_mb());
+            handle.evict();
+            let _ = handle.command(Command::Stop);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What can be seen of an environment from outside.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use coldframe_core::event::Event;
+use coldframe_core::lifecycle::Phase;
+use coldframe_core::{EnvironmentId, FunctionVersion};
+use tokio::sync::mpsc;
+
+use crate::environment::Command;
+use crate::lock;
+
+/// Moments kept of one environment's life; older ones are forgotten.
+const MOMENTS_MAX: usize = 256;
+
+/// One environment, as it stands.
+#[derive(Clone, Debug)]
+pub struct EnvironmentView {
+    pub id: EnvironmentId,
+    pub function: Arc<FunctionVersion>,
+    pub phase: Phase,
+    pub created: SystemTime,
+    pub last_used: SystemTime,
+    pub invocations: u64,
+    pub generation: u64,
+    pub log_stream: String,
+    /// Pid of the runtime as seen inside.
+    pub runtime_pid: Option<u32>,
+    pub max_memory_used_mb: u32,
+    pub timeline: Vec<Moment>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    pub at: SystemTime,
+    /// Since the environment began to be made.
+    pub after: Duration,
+    pub event: Event,
+}
+
+/// The pool's and the viewer's end of an environment.
+pub(crate) struct Handle {
+    id: EnvironmentId,
+    function: Arc<FunctionVersion>,
+    created: (SystemTime, Instant),
+    commands: mpsc::UnboundedSender<Command>,
+    evicted: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    phase: Phase,
+    last_used: SystemTime,
+    invocations: u64,
+    generation: u64,
+    log_stream: String,
+    runtime_pid: Option<u32>,
+    max_memory_used_mb: u32,
+    timeline: VecDeque<Moment>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        id: EnvironmentId,
+        function: Arc<FunctionVersion>,
+        log_stream: String,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> Self {
+        let now = SystemTime::now();
+        let seen = Seen {
+            phase: Phase::Created,
+            last_used: now,
+            invocations: 0,
+            generation: 0,
+            log_stream,
+            runtime_pid: None,
+            max_memory_used_mb: 0,
+            timeline: VecDeque::new(),
+        };
+        Self {
+            id,
+            function,
+            created: (now, Instant::now()),
+            commands,
+            evicted: AtomicBool::new(false),
+            seen: Mutex::new(seen),
+        }
+    }
+
+    /// Gives the command back if the environment has ended.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.send(command).map_err(|error| error.0)
+    }
+
+    /// Its memory counts as free from now on.
+    pub(crate) fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        lock(&self.seen).phase = phase;
+    }
+
+    pub(crate) fn set_runtime(&self, pid: Option<u32>, generation: u64) {
+        let mut seen = lock(&self.seen);
+        (seen.runtime_pid, seen.generation) = (pid, generation);
+    }
+
+    pub(crate) fn happened(&self, event: Event) {
+        let (at, after) = (SystemTime::now(), self.created.1.elapsed());
+        let mut seen = lock(&self.seen);
+        match &event {
+            Event::Start { .. } => {
+                seen.invocations += 1;
+                seen.last_used = at;
+            }
+            Event::Report(report) => {
+                seen.last_used = at;
+                seen.max_memory_used_mb = report.max_memory_used_mb;
+            }
+            _ => {}
+        }
+        if seen.timeline.len() == MOMENTS_MAX {
+            seen.timeline.pop_front();
+        }
+        seen.timeline.push_back(Moment { at, after, event });
+    }
+
+    pub(crate) fn view(&self) -> EnvironmentView {
+        let seen = lock(&self.seen);
+        EnvironmentView {
+            id: self.id,
+            function: self.function.clone(),
+            phase: seen.phase,
+            created: self.created.0,
+            last_used: seen.last_used,
+            invocations: seen.invocations,
+            generation: seen.generation,
+            log_stream: seen.log_stream.clone(),
+            runtime_pid: seen.runtime_pid,
+            max_memory_used_mb: seen.max_memory_used_mb,
+            timeline: seen.timeline.iter().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The system calls that no safe wrapper covers, one a function.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use libc::{c_int, pid_t, sock_filter, sock_fprog};
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Forks. `None` in the child.
+///
+/// # Errors
+/// As fork(2). Also if this process has other threads: a fork would copy their locks but not them.
+pub fn fork() -> io::Result<Option<u32>> {
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
+    if threads != 1 {
+        return Err(io::Error::other("a process with threads must not fork"));
+    }
+    fork_single_threaded()
+}
+
+/// Forks; the caller knows that it is the only thread, as PID 1 does, which never starts one.
+pub(crate) fn fork_single_threaded() -> io::Result<Option<u32>> {
+    // SAFETY: fork has no memory preconditions; both callers above make sure that this is the only
+    // thread, so the child may allocate and run ordinary code.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid as u32))
+}
+
+/// Signals every process this one may signal, itself and PID 1 of the namespace excepted.
+pub fn kill_everyone(signal: c_int) -> io::Result<()> {
+    // SAFETY: kill takes no pointers. Only called as PID 1 of a namespace: it reaches nobody outside.
+    check(unsafe { libc::kill(-1, signal) }).map(drop)
+}
+
+/// Signals a process group.
+pub fn kill_group(group: u32, signal: c_int) -> io::Result<()> {
+    let group = pid_t::try_from(group).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    if group <= 1 {
+        // 0 and 1 mean other things than a group.
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: kill takes no pointers.
+    check(unsafe { libc::kill(-group, signal) }).map(drop)
+}
+
+/// Blocks `SIGCHLD` and makes it readable.
+pub fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: sigset_t is plain data, and sigemptyset initialises all of it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is valid for writes.
+    check(unsafe { libc::sigemptyset(&mut set) })?;
+    // SAFETY: `set` is an initialised set.
+    check(unsafe { libc::sigaddset(&mut set, libc::SIGCHLD) })?;
+    // SAFETY: `set` is valid for reads; the old mask isn't asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) })?;
+    // SAFETY: `set` is valid for reads; -1 asks for a new descriptor.
+    let fd = check(unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
+    // SAFETY: the kernel just made this descriptor and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets `SIGCHLD` and `SIGPIPE` back to what an ordinary process has.
+pub fn default_signals() {
+    for signal in [libc::SIGCHLD, libc::SIGPIPE, libc::SIGTERM, libc::SIGINT] {
+        // SAFETY: SIG_DFL is a valid disposition for these signals.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Children of this process vanish without a wait.
+pub fn ignore_children() {
+    // SAFETY: SIG_IGN is a valid disposition for SIGCHLD.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Installs a filter for this process and all it starts. `no_new_privs` must be set.
+pub fn install_filter(program: &[sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: `program` points to `length` instructions that outlive the call; the kernel copies
+    // and only reads them.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Ends the process without running anything: for children between fork and exec.
+pub fn exit_now(code: c_int) -> ! {
+    // SAFETY: _exit has no preconditions and doesn't return.
+    unsafe { libc::_exit(code) }
+}

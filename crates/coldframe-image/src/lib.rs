@@ -1,0 +1,122 @@
+//! Packages unpacked into directories, kept by the SHA-256 of their zip.
+//!
+//! ```text
+//! packages/<64 hex>/code.zip     as it was sent
+//! packages/<64 hex>/tree/        its content, what functions see at /var/task
+//! ```
+//! A package appears whole or not at all: it is made beside its place and renamed into it.
+//!
+//! **Invariant:** doesn't know HTTP, nor who asks. Nothing in an archive can write outside the
+//! directory it is unpacked into.
+
+mod unpack;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use coldframe_core::limits::ZIPPED_BYTES_MAX;
+use coldframe_core::packages::{Package, PackageError, Packages};
+use sha2::{Digest, Sha256};
+
+/// The packages of one data directory.
+#[derive(Debug)]
+pub struct PackageStore {
+    directory: PathBuf,
+    count: AtomicU64,
+}
+
+impl PackageStore {
+    /// Opens, and clears away what an interrupted `admit` left.
+    ///
+    /// # Errors
+    /// If the directory can't be made.
+    pub fn open(directory: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&directory)?;
+        for entry in fs::read_dir(&directory)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with("new-") {
+                remove(&entry.path());
+            }
+        }
+        Ok(Self { directory, count: AtomicU64::new(0) })
+    }
+
+    fn place(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.directory.join(hex(sha256))
+    }
+}
+
+/// Sixty-four hex digits.
+pub fn hex(sha256: &[u8; 32]) -> String {
+    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Directories of a package may have any mode: they are opened before they are emptied.
+fn remove(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let walk = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in walk(path).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    let _ = fs::remove_dir_all(path);
+}
+
+impl Packages for PackageStore {
+    fn admit(&self, zip: &[u8]) -> Result<Package, PackageError> {
+        if zip.len() > ZIPPED_BYTES_MAX {
+            return Err(PackageError::ZippedTooLarge);
+        }
+        let sha256: [u8; 32] = Sha256::digest(zip).into();
+        let place = self.place(&sha256);
+        if place.exists() {
+            let unzipped_bytes = unpack::examine(zip)?;
+            return Ok(Package { sha256, zipped_bytes: zip.len() as u64, unzipped_bytes });
+        }
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let new = self.directory.join(format!("new-{}-{number}", std::process::id()));
+        let make = || -> Result<u64, PackageError> {
+            fs::create_dir(&new).map_err(PackageError::Io)?;
+            let unzipped_bytes = unpack::unpack(zip, &new.join("tree"))?;
+            let file = new.join("code.zip");
+            fs::write(&file, zip).map_err(PackageError::Io)?;
+            fs::File::open(&file).and_then(|file| file.sync_all()).map_err(PackageError::Io)?;
+            match fs::rename(&new, &place) {
+                // Another request was faster with the same bytes.
+                Err(_) if place.exists() => remove(&new),
+                result => result.map_err(PackageError::Io)?,
+            }
+            Ok(unzipped_bytes)
+        };
+        match make() {
+            Ok(unzipped_bytes) => {
+                Ok(Package { sha256, zipped_bytes: zip.len() as u64, unzipped_bytes })
+            }
+            Err(error) => {
+                remove(&new);
+                Err(error)
+            }
+        }
+    }
+
+    fn examine(&self, zip: &[u8]) -> Result<Package, PackageError> {
+        if zip.len() > ZIPPED_BYTES_MAX {
+            return Err(PackageError::ZippedTooLarge);
+        }
+        let unzipped_bytes = unpack::examine(zip)?;
+        let sha256 = Sha256::digest(zip).into();
+        Ok(Package { sha256, zipped_bytes: zip.len() as u64, unzipped_bytes })
+    }
+
+    fn zip(&self, sha256: &[u8; 32]) -> Result<Vec<u8>, PackageError> {
+        fs::read(self.place(sha256).join("code.zip")).map_err(PackageError::Io)
+    }
+
+    fn tree(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.place(sha256).join("tree")
+    }
+}
+
+#[cfg(test)]
+mod tests;

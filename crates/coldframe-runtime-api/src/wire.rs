@@ -1,0 +1,87 @@
+//! Replies on the wire.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use crate::state::Refused;
+
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// A request is refused (§2.4).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    InvalidRequestId,
+    InvalidInvocationId,
+    InvalidResponseMode,
+    Truncated,
+    State(Refused),
+    TooLarge,
+}
+
+fn with_status(status: StatusCode, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    reply
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Reply {
+    // AWS ends its JSON replies with a newline.
+    let mut reply = with_status(status, format!("{body}\n").into());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+pub(crate) fn accepted() -> Reply {
+    let mut reply = with_status(StatusCode::ACCEPTED, Bytes::from_static(b"{\"status\":\"OK\"}\n"));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+pub(crate) fn pong() -> Reply {
+    with_status(StatusCode::OK, Bytes::from_static(b"pong"))
+}
+
+pub(crate) fn not_found() -> Reply {
+    with_status(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n"))
+}
+
+pub(crate) fn method_not_allowed() -> Reply {
+    with_status(StatusCode::METHOD_NOT_ALLOWED, Bytes::new())
+}
+
+pub(crate) fn refusal(refusal: &Refusal) -> Reply {
+    let (status, kind, message) = match refusal {
+        Refusal::InvalidRequestId => {
+            (StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID".to_owned())
+        }
+        // AWS's text has not been seen.
+        Refusal::InvalidInvocationId => {
+            (StatusCode::BAD_REQUEST, "InvalidInvocationId", "Invalid invocation ID".to_owned())
+        }
+        Refusal::InvalidResponseMode => (
+            StatusCode::BAD_REQUEST,
+            "InvalidFunctionResponseMode",
+            "Invalid function response mode".to_owned(),
+        ),
+        Refusal::Truncated => (
+            StatusCode::BAD_REQUEST,
+            "TruncatedHTTPRequest",
+            "HTTP request detected as truncated".to_owned(),
+        ),
+        Refusal::State(refused) => {
+            (StatusCode::FORBIDDEN, "InvalidStateTransition", refused.to_string())
+        }
+        Refusal::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            format!(
+                "Exceeded maximum allowed payload size ({} bytes).",
+                coldframe_core::limits::RESPONSE_PAYLOAD_BYTES_MAX
+            ),
+        ),
+    };
+    json(status, &json!({ "errorMessage": message, "errorType": kind }))
+}

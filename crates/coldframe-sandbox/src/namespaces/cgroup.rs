@@ -1,0 +1,350 @@
+//! Control groups: freeze, kill and clone-into by version 2; memory, CPU and pids by version 2
+//! where those controllers are there, else by version 1 (hybrid hosts).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::{Error, Usage};
+
+/// Period of the CPU quota. Shorter than the kernel's usual 100 ms, so that a short invocation
+/// does not run free.
+const CPU_PERIOD_US: u64 = 20_000;
+
+/// The controllers that limit.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// Where the groups of this service live.
+#[derive(Clone, Debug)]
+pub(super) struct Hierarchy {
+    /// Version 2, for freeze, kill and clone-into.
+    unified: Option<PathBuf>,
+    /// Directory of each controller, and whether it is version 2.
+    controllers: [Option<(PathBuf, bool)>; 3],
+}
+
+/// Every directory the groups of coldframe services may be in, for sweeping.
+fn roots() -> Vec<(Option<&'static str>, PathBuf)> {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut roots = Vec::new();
+    for line in mounts.lines() {
+        // 36 35 98:0 /root /mount/point options - type source super-options
+        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let head: Vec<&str> = head.split(' ').collect();
+        let tail: Vec<&str> = tail.split(' ').collect();
+        let ([_, _, _, root, point, ..], [kind, _, options, ..]) = (&head[..], &tail[..]) else {
+            continue;
+        };
+        let place = |controller: &str| {
+            let own = own.lines().find_map(|line| {
+                let mut fields = line.splitn(3, ':');
+                let (number, names, path) = (fields.next()?, fields.next()?, fields.next()?);
+                let found = match controller {
+                    "" => number == "0",
+                    _ => names.split(',').any(|name| name == controller),
+                };
+                found.then_some(path)
+            })?;
+            let below = own.strip_prefix(root.trim_end_matches('/'))?;
+            Some(Path::new(point).join(below.trim_start_matches('/')))
+        };
+        match *kind {
+            "cgroup2" => roots.extend(place("").map(|path| (None, path))),
+            "cgroup" => {
+                for controller in CONTROLLERS {
+                    if options.split(',').any(|option| option == controller) {
+                        roots.extend(place(controller).map(|path| (Some(controller), path)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    roots
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all_at(text.as_bytes(), 0)
+}
+
+impl Hierarchy {
+    /// Makes the directories of this service, named `name`, wherever the host lets it.
+    pub(super) fn make(name: &str) -> Self {
+        let mut hierarchy = Self { unified: None, controllers: [None, None, None] };
+        for (controller, root) in roots() {
+            let directory = root.join(name);
+            if fs::create_dir(&directory).is_err() {
+                continue;
+            }
+            let Some(controller) = controller else {
+                let usable = enable_controllers(&root, &directory);
+                for (index, controller) in CONTROLLERS.iter().enumerate() {
+                    if usable.iter().any(|name| name == controller) {
+                        hierarchy.controllers[index] = Some((directory.clone(), true));
+                    }
+                }
+                hierarchy.unified = Some(directory);
+                continue;
+            };
+            for (index, known) in CONTROLLERS.iter().enumerate() {
+                if *known == controller && hierarchy.controllers[index].is_none() {
+                    hierarchy.controllers[index] = Some((directory.clone(), false));
+                }
+            }
+        }
+        hierarchy
+    }
+
+    /// Whether environments can be frozen by the kernel.
+    pub(super) fn can_freeze(&self) -> bool {
+        self.unified.is_some()
+    }
+
+    /// For each of memory, cpu and pids: the version that limits it, if any.
+    pub(super) fn limits(&self) -> [(&'static str, Option<u8>); 3] {
+        std::array::from_fn(|index| {
+            let version = self.controllers[index].as_ref().map(|(_, v2)| if *v2 { 2 } else { 1 });
+            (CONTROLLERS[index], version)
+        })
+    }
+
+    /// Makes a group.
+    pub(super) fn group(&self, name: &str) -> Result<Group, Error> {
+        let make = |directory: &Path| {
+            let path = directory.join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => Ok(path),
+                Err(error) => Err(Error::Cgroup(path, error)),
+            }
+        };
+        let mut group =
+            Group { unified: None, freeze: None, events: None, controllers: [const { None }; 3] };
+        if let Some(directory) = &self.unified {
+            let path = make(directory)?;
+            let open = |file: &str, write: bool| {
+                let path = path.join(file);
+                OpenOptions::new()
+                    .read(!write)
+                    .write(write)
+                    .open(&path)
+                    .map_err(|error| Error::Cgroup(path, error))
+            };
+            group.freeze = Some(open("cgroup.freeze", true)?);
+            group.events = Some(open("cgroup.events", false)?);
+            group.unified = Some(path);
+        }
+        for (index, place) in self.controllers.iter().enumerate() {
+            group.controllers[index] = match place {
+                Some((directory, true)) => Some((directory.join(name), true)),
+                Some((directory, false)) => Some((make(directory)?, false)),
+                None => None,
+            };
+        }
+        Ok(group)
+    }
+
+    /// Removes the directories. What still runs in them is killed.
+    pub(super) fn remove(&self) {
+        let v1 = self.controllers.iter().flatten().map(|(path, _)| path);
+        for directory in self.unified.iter().chain(v1) {
+            remove_tree(directory);
+        }
+    }
+}
+
+/// Removes what services that were killed have left behind. `alive` knows which still run.
+pub(super) fn sweep(prefix: &str, alive: impl Fn(&str) -> bool) {
+    for (_, root) in roots() {
+        let Ok(entries) = fs::read_dir(&root) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.starts_with(prefix) && !alive(name) {
+                remove_tree(&entry.path());
+            }
+        }
+    }
+}
+
+/// Kills, then removes a group with the groups below it, as soon as its processes are reaped.
+fn remove_tree(directory: &Path) {
+    let _ = write(&directory.join("cgroup.kill"), "1");
+    let children = fs::read_dir(directory).into_iter().flatten().flatten();
+    for child in children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_tree(&child.path());
+    }
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while let Err(error) = fs::remove_dir(directory) {
+        if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
+            break;
+        }
+        if let Ok(pids) = fs::read_to_string(directory.join("cgroup.procs")) {
+            for pid in pids.lines().filter_map(|line| line.parse().ok()) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Switches on what version 2 offers for the groups below `directory`; gives what is usable there.
+fn enable_controllers(root: &Path, directory: &Path) -> Vec<String> {
+    let offered = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+    let wanted: Vec<&str> =
+        offered.split_whitespace().filter(|name| CONTROLLERS.contains(name)).collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let request: String = wanted.iter().map(|name| format!("+{name} ")).collect();
+    if write(&root.join("cgroup.subtree_control"), &request).is_err() {
+        // Version 2 gives controllers only to groups whose parent has no process: this service
+        // moves into a group of its own, if it is alone in the one it was started in.
+        let own = root.join("coldframe-service");
+        let _ = fs::create_dir(&own);
+        let _ = write(&own.join("cgroup.procs"), "0");
+        let _ = write(&root.join("cgroup.subtree_control"), &request);
+    }
+    let _ = write(&directory.join("cgroup.subtree_control"), &request);
+    let usable = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
+    usable.split_whitespace().map(str::to_owned).collect()
+}
+
+const MEMORY: usize = 0;
+const CPU: usize = 1;
+const PIDS: usize = 2;
+
+/// The groups of one sandbox. [`Group::remove`] takes them away; it may block.
+#[derive(Debug)]
+pub(super) struct Group {
+    unified: Option<PathBuf>,
+    freeze: Option<File>,
+    events: Option<File>,
+    controllers: [Option<(PathBuf, bool)>; 3],
+}
+
+impl Group {
+    /// The version 2 group, to clone into.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.unified.as_deref()
+    }
+
+    pub(super) fn can_freeze(&self) -> bool {
+        self.freeze.is_some()
+    }
+
+    pub(super) fn limits_memory(&self) -> bool {
+        self.controllers[MEMORY].is_some()
+    }
+
+    pub(super) fn limits_processes(&self) -> bool {
+        self.controllers[PIDS].is_some()
+    }
+
+    /// Moves a process into the version 1 groups. Blocks for 5–20 ms after an idle gap.
+    pub(super) fn attach(&self, pid: u32) -> Result<(), Error> {
+        for (path, _) in self.controllers.iter().flatten().filter(|(_, v2)| !v2) {
+            let path = path.join("cgroup.procs");
+            write(&path, &pid.to_string()).map_err(|error| Error::Cgroup(path, error))?;
+        }
+        Ok(())
+    }
+
+    fn set(&self, controller: usize, v1: &str, v2: &str, value: &str) -> Result<(), Error> {
+        let Some((directory, is_v2)) = &self.controllers[controller] else { return Ok(()) };
+        let path = directory.join(if *is_v2 { v2 } else { v1 });
+        write(&path, value).map_err(|error| Error::Cgroup(path, error))
+    }
+
+    /// Limits memory, bytes. Swap is limited to nothing where the host counts it.
+    pub(super) fn limit_memory(&self, bytes: u64) -> Result<(), Error> {
+        self.set(MEMORY, "memory.limit_in_bytes", "memory.max", &bytes.to_string())?;
+        if let Some((directory, v2)) = &self.controllers[MEMORY] {
+            let (file, value) = if *v2 {
+                ("memory.swap.max", "0".to_owned())
+            } else {
+                ("memory.memsw.limit_in_bytes", bytes.to_string())
+            };
+            // Absent on hosts without swap accounting.
+            let _ = write(&directory.join(file), &value);
+        }
+        Ok(())
+    }
+
+    pub(super) fn limit_processes(&self, count: u32) -> Result<(), Error> {
+        // One more for PID 1, which is ours.
+        self.set(PIDS, "pids.max", "pids.max", &(count + 1).to_string())
+    }
+
+    /// Limits CPU time to thousandths of one CPU.
+    pub(super) fn limit_cpu(&self, millis: Option<u32>) -> Result<(), Error> {
+        // The kernel takes no quota below 1 ms.
+        let quota = millis.map(|millis| (u64::from(millis) * CPU_PERIOD_US / 1000).max(1000));
+        let Some((directory, v2)) = &self.controllers[CPU] else { return Ok(()) };
+        if *v2 {
+            let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
+            return self.set(CPU, "", "cpu.max", &format!("{quota} {CPU_PERIOD_US}"));
+        }
+        let path = directory.join("cpu.cfs_period_us");
+        write(&path, &CPU_PERIOD_US.to_string()).map_err(|error| Error::Cgroup(path, error))?;
+        let quota = quota.map_or("-1".to_owned(), |quota| quota.to_string());
+        self.set(CPU, "cpu.cfs_quota_us", "", &quota)
+    }
+
+    /// Wishes every thread stopped, or running. Stopped only when [`Group::is_frozen`] says so.
+    pub(super) fn wish_frozen(&self, frozen: bool) -> io::Result<()> {
+        let file = self.freeze.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        file.write_all_at(if frozen { b"1" } else { b"0" }, 0)
+    }
+
+    pub(super) fn is_frozen(&self) -> io::Result<bool> {
+        let file = self.events.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let mut text = [0; 128];
+        let length = file.read_at(&mut text, 0)?;
+        Ok(text[..length].windows(8).any(|window| window == b"frozen 1"))
+    }
+
+    /// Kills every process in the group, frozen or not.
+    pub(super) fn kill(&self) {
+        if let Some(directory) = &self.unified {
+            let _ = write(&directory.join("cgroup.kill"), "1");
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let Some((directory, v2)) = &self.controllers[MEMORY] else { return Usage::default() };
+        let number = |file: &str| {
+            fs::read_to_string(directory.join(file))
+                .ok()
+                .and_then(|text| text.trim().parse::<u64>().ok())
+        };
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(directory.join(file)).ok()?;
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        let (peak, stat, kills) = if *v2 {
+            (number("memory.peak"), "inactive_file ", field("memory.events", "oom_kill "))
+        } else {
+            let kills = field("memory.oom_control", "oom_kill ");
+            (number("memory.max_usage_in_bytes"), "total_inactive_file ", kills)
+        };
+        // The peak counts the page cache, which the kernel gives back before it kills.
+        let cache = field("memory.stat", stat).unwrap_or_default();
+        Usage {
+            memory_peak_bytes: peak.unwrap_or_default().saturating_sub(cache),
+            out_of_memory_kills: kills.unwrap_or_default(),
+        }
+    }
+
+    /// Removes the directories, killing what is left. May block for 2 s.
+    pub(super) fn remove(&self) {
+        let v1 = self.controllers.iter().flatten().filter(|(_, v2)| !v2).map(|(path, _)| path);
+        for directory in self.unified.iter().chain(v1) {
+            remove_tree(directory);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The admin API, `/_coldframe/…`: what the Lambda API has no words for.
+//!
+//! - `GET /_coldframe/environments`: every living environment
+//! - `GET /_coldframe/environments/ID`: one, with its timeline; the beginning of an id will do
+//! - `GET /_coldframe/logs/FUNCTION[?follow=true]`: log lines, one JSON object a line
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use coldframe_api::model;
+use coldframe_core::event::Event;
+use coldframe_core::{AccountId, FunctionArn};
+use coldframe_engine::{Engine, EnvironmentView, LogLine, Logs, Moment};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::service::{Body, full};
+
+pub(crate) struct Admin {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) region: String,
+}
+
+impl Admin {
+    /// The answer, if the request is for this API.
+    pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let path = request.uri().path().strip_prefix("/_coldframe/")?;
+        if path.starts_with("code/") {
+            return None;
+        }
+        if request.method() != Method::GET {
+            return Some(problem(StatusCode::METHOD_NOT_ALLOWED, "the admin API only answers GET"));
+        }
+        let (what, name) = path.split_once('/').unwrap_or((path, ""));
+        Some(match what {
+            "environments" if name.is_empty() => {
+                let all: Vec<Value> = self
+                    .engine
+                    .environments()
+                    .iter()
+                    .map(|view| environment(view, false))
+                    .collect();
+                reply(StatusCode::OK, &json!({ "environments": all }))
+            }
+            "environments" => self.environment(name),
+            "logs" => self.logs(name, request.uri().query().unwrap_or_default()),
+            _ => problem(StatusCode::NOT_FOUND, "the admin API has environments and logs"),
+        })
+    }
+
+    fn environment(&self, id: &str) -> Response<Body> {
+        let all = self.engine.environments();
+        let mut found = all.iter().filter(|view| view.id.to_string().starts_with(id));
+        match (found.next(), found.next()) {
+            (Some(view), None) => reply(StatusCode::OK, &environment(view, true)),
+            (None, _) => problem(StatusCode::NOT_FOUND, "no environment has this id"),
+            (Some(_), Some(_)) => {
+                problem(StatusCode::CONFLICT, "more than one environment has an id that begins so")
+            }
+        }
+    }
+
+    fn logs(&self, name: &str, query: &str) -> Response<Body> {
+        let name = name.replace("%3A", ":").replace("%3a", ":");
+        let Ok(identifier) = model::name::parse(&name) else {
+            return problem(StatusCode::BAD_REQUEST, "this is no function's name or ARN");
+        };
+        let account = identifier.account.as_deref().and_then(AccountId::parse);
+        let arn = FunctionArn {
+            account: account.unwrap_or_else(AccountId::default_account),
+            region: identifier.region.unwrap_or_else(|| self.region.clone()).into(),
+            name: identifier.name.into(),
+        };
+        let (kept, following) = self.logs.follow(&arn);
+        let follow = query.split('&').any(|pair| pair == "follow=true");
+        let body = if follow {
+            followed(kept, following)
+        } else {
+            full(Full::new(kept.iter().flat_map(log_line).collect::<Vec<u8>>().into()))
+        };
+        let mut reply = Response::new(body);
+        let kind = HeaderValue::from_static("application/x-ndjson");
+        reply.headers_mut().insert(CONTENT_TYPE, kind);
+        reply
+    }
+}
+
+/// Lines as they come. A reader that is too slow misses some and is told.
+fn followed(kept: Vec<LogLine>, mut following: broadcast::Receiver<LogLine>) -> Body {
+    let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(64);
+    tokio::spawn(async move {
+        let first: Vec<u8> = kept.iter().flat_map(log_line).collect();
+        if sender.send(Ok(Frame::data(first.into()))).await.is_err() {
+            return;
+        }
+        loop {
+            let text = tokio::select! {
+                line = following.recv() => match line {
+                    Ok(line) => log_line(&line),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        format!("{}\n", json!({ "missed": missed })).into_bytes()
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                () = sender.closed() => return,
+            };
+            if sender.send(Ok(Frame::data(text.into()))).await.is_err() {
+                return;
+            }
+        }
+    });
+    StreamBody::new(Received(receiver)).boxed()
+}
+
+struct Received(mpsc::Receiver<Result<Frame<Bytes>, Infallible>>);
+
+impl futures_core::Stream for Received {
+    type Item = Result<Frame<Bytes>, Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}
+
+fn log_line(line: &LogLine) -> Vec<u8> {
+    let object = json!({ "time": time(line.at), "stream": &*line.stream, "message": &*line.text });
+    format!("{object}\n").into_bytes()
+}
+
+fn time(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+fn reply(status: StatusCode, body: &Value) -> Response<Body> {
+    let mut reply = Response::new(full(Full::new(body.to_string().into())));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+fn problem(status: StatusCode, message: &str) -> Response<Body> {
+    reply(status, &json!({ "message": message }))
+}
+
+fn environment(view: &EnvironmentView, with_timeline: bool) -> Value {
+    let function = &view.function;
+    let mut shown = json!({
+        "id": view.id.to_string(),
+        "functionArn": function.arn.to_string(),
+        "functionName": &*function.arn.name,
+        "version": function.version,
+        "runtime": function.runtime.to_string(),
+        "memorySizeMB": function.memory.mb(),
+        "maxMemoryUsedMB": view.max_memory_used_mb,
+        "state": view.phase.as_str(),
+        "created": time(view.created),
+        "lastUsed": time(view.last_used),
+        "invocations": view.invocations,
+        "generation": view.generation,
+        "logStream": view.log_stream,
+        "runtimePid": view.runtime_pid,
+    });
+    if with_timeline {
+        shown["timeline"] = view.timeline.iter().map(moment).collect();
+    }
+    shown
+}
+
+fn moment(moment: &Moment) -> Value {
+    let micros = |duration: std::time::Duration| duration.as_micros() as u64;
+    let mut shown = json!({ "time": time(moment.at), "afterUs": micros(moment.after) });
+    let mut put = |key: &str, value: Value| shown[key] = value;
+    match &moment.event {
+        Event::InitStart { phase } => {
+            put("event", json!("initStart"));
+            put("phase", json!(phase.as_str()));
+        }
+        Event::InitRuntimeDone { phase, status } => {
+            put("event", json!("initRuntimeDone"));
+            put("phase", json!(phase.as_str()));
+            put("status", json!(status.as_str()));
+        }
+        Event::InitReport { phase, duration, status } => {
+            put("event", json!("initReport"));
+            put("phase", json!(phase.as_str()));
+            put("durationUs", json!(micros(*duration)));
+            put("status", json!(status.as_str()));
+            if let Some(kind) = status.error_type() {
+                put("errorType", json!(kind));
+            }
+        }
+        Event::Start { request_id, .. } => {
+            put("event", json!("start"));
+            put("requestId", json!(request_id.to_string()));
+        }
+        Event::RuntimeDone { request_id, status } => {
+            put("event", json!("runtimeDone"));
+            put("requestId", json!(request_id.to_string()));
+            put("status", json!(status.as_str()));
+        }
+        Event::Report(report) => {
+            put("event", json!("report"));
+            put("requestId", json!(report.request_id.to_string()));
+            put("durationUs", json!(micros(report.duration)));
+            put("maxMemoryUsedMB", json!(report.max_memory_used_mb));
+            put("status", json!(report.status.as_str()));
+            if let Some(kind) = report.status.error_type() {
+                put("errorType", json!(kind));
+            }
+        }
+        Event::Frozen { took } => {
+            put("event", json!("frozen"));
+            put("tookUs", json!(micros(*took)));
+        }
+        Event::Thawed { took } => {
+            put("event", json!("thawed"));
+            put("tookUs", json!(micros(*took)));
+        }
+        Event::Reset { took } => {
+            put("event", json!("reset"));
+            put("tookUs", json!(micros(*took)));
+        }
+        Event::ShutDown { reason } => {
+            put("event", json!("shutdown"));
+            put("reason", json!(reason));
+        }
+    }
+    shown
+}

@@ -1,0 +1,221 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// AWS Lambda's execution environment, on your own Linux machine.
+///
+/// `coldframe up` serves the Lambda API; any AWS SDK or tool uses it by its endpoint URL.
+/// `coldframe run DIR` shows one function's life: cold start, reuse, freeze.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// What the service tells of itself on stderr: error, warn, info, debug or trace.
+    #[arg(
+        long,
+        global = true,
+        default_value = "warn",
+        env = "COLDFRAME_LOG",
+        value_name = "LEVEL"
+    )]
+    pub(crate) log_level: tracing::Level,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the Lambda API until SIGTERM or Ctrl-C.
+    Up(Up),
+    /// Deploy a directory to a service of its own, invoke it a few times, show what happened.
+    Run(Run),
+    /// Show the execution environments of a running service.
+    #[command(subcommand)]
+    Env(Environments),
+    /// Print the log of a function.
+    Logs(Logs),
+    /// Tell what this host offers, which guarantees hold, and how to get the others.
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where to listen. Only loopback addresses: requests are not authenticated.
+    #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) service: Service,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Service {
+    /// Where functions are kept [default: coldframe in the XDG data directory].
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep nothing: functions are gone when the service ends.
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Shut an idle environment down after this long: seconds, or with a unit, as in 90s, 10m, 1h.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) idle_timeout: Duration,
+    /// Memory of all environments together, as functions are configured [default: the host's].
+    #[arg(long, value_name = "MB")]
+    pub(crate) memory: Option<u64>,
+    /// Simultaneous invocations of an account.
+    #[arg(long, default_value_t = coldframe_core::limits::ACCOUNT_CONCURRENCY, value_name = "N")]
+    pub(crate) concurrency: usize,
+    /// The region of requests that are not signed.
+    #[arg(long, default_value = "us-east-1", value_name = "REGION")]
+    pub(crate) region: String,
+    /// A port of this host's loopback that functions reach at the same 127.0.0.1 address. Repeatable.
+    #[arg(long = "allow-host-port", value_name = "PORT")]
+    pub(crate) allow_host_port: Vec<u16>,
+    /// Sandboxes kept ready for the next cold starts.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) ready: usize,
+}
+
+impl Service {
+    /// What `coldframe run` and `coldframe doctor` use.
+    pub(crate) fn ephemeral() -> Self {
+        Self {
+            data: None,
+            ephemeral: true,
+            idle_timeout: Duration::from_secs(600),
+            memory: None,
+            concurrency: coldframe_core::limits::ACCOUNT_CONCURRENCY,
+            region: "us-east-1".to_owned(),
+            allow_host_port: Vec::new(),
+            ready: 1,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The function's directory: with app.py, index.js, index.mjs or bootstrap.
+    pub(crate) directory: PathBuf,
+    /// How many times to invoke it.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) times: u32,
+    /// The event: JSON, or @FILE.
+    #[arg(long, default_value = "{}", value_name = "JSON|@FILE")]
+    pub(crate) event: String,
+    /// The runtime, e.g. python3.12 [default: by the directory's files and the host's interpreters].
+    #[arg(long)]
+    pub(crate) runtime: Option<String>,
+    /// The handler, e.g. app.handler [default: by the directory's files].
+    #[arg(long)]
+    pub(crate) handler: Option<String>,
+    /// Memory of the function.
+    #[arg(long, default_value_t = 128, value_name = "MB")]
+    pub(crate) memory: u32,
+    /// Time limit of one invocation.
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    pub(crate) timeout: u32,
+    /// A variable of the function's environment. Repeatable.
+    #[arg(long = "env", value_name = "KEY=VALUE")]
+    pub(crate) environment: Vec<String>,
+    /// A port of this host's loopback that the function reaches at the same address. Repeatable.
+    #[arg(long = "allow-host-port", value_name = "PORT")]
+    pub(crate) allow_host_port: Vec<u16>,
+}
+
+impl Run {
+    pub(crate) fn service(&self) -> Service {
+        Service { allow_host_port: self.allow_host_port.clone(), ..Service::ephemeral() }
+    }
+}
+
+/// Where the running service is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Endpoint {
+    /// The service's address.
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:4566",
+        env = "COLDFRAME_ENDPOINT",
+        value_name = "URL"
+    )]
+    pub(crate) endpoint_url: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Environments {
+    /// List the environments.
+    Ls {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Show the life of one environment.
+    Show {
+        /// Its id, or the beginning of it.
+        id: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The function's name or ARN.
+    pub(crate) function: String,
+    /// Go on printing what comes.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+/// `90`, `90s`, `10m`, `1h`, `250ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let number: u64 = number.parse().map_err(|_| "not a time: try 90s, 10m or 1h".to_owned())?;
+    let milliseconds = match unit {
+        "ms" => Some(1),
+        "" | "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    milliseconds
+        .and_then(|unit| number.checked_mul(unit))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "not a time: try 90s, 10m or 1h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        let check = |text: &str, seconds: Option<f64>| {
+            assert_eq!(duration(text).ok().map(|time| time.as_secs_f64()), seconds, "{text}");
+        };
+        check("90", Some(90.0));
+        check("10m", Some(600.0));
+        check("250ms", Some(0.25));
+        check("1h", Some(3600.0));
+        check("m", None);
+        check("1d", None);
+        check("", None);
+        check("99999999999999999999h", None);
+    }
+}

@@ -1,0 +1,175 @@
+//! The rooms, introduced to each other, and the loop that serves them over HTTP.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use coldframe_api::Service as Api;
+use coldframe_engine::{Engine, HostRuntimes, Logs, Options};
+use coldframe_image::PackageStore;
+use coldframe_sandbox::namespaces::{self, NamespaceDriver};
+use coldframe_store::Store;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin::Admin;
+use crate::arguments;
+use crate::bootstraps::BOOTSTRAPS;
+use crate::instance::{Instance, PREFIX, is_alive};
+
+/// Size of `/tmp` that ready sandboxes have: AWS's default, MB.
+const READY_SCRATCH_MB: u32 = 512;
+
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
+
+/// A whole service, listening.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) driver: Arc<NamespaceDriver>,
+    engine: Arc<Engine>,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<()>,
+    instance: Instance,
+}
+
+/// The driver alone.
+pub(crate) fn driver(
+    instance: &mut Instance,
+    options: &arguments::Service,
+) -> anyhow::Result<NamespaceDriver> {
+    let nursery = instance.nursery.take().context("the nursery has been taken")?;
+    let scratch = instance.cache.join("scratch");
+    std::fs::create_dir_all(&scratch)
+        .with_context(|| format!("cannot make {}", scratch.display()))?;
+    let mut host_ports = options.allow_host_port.clone();
+    host_ports.sort_unstable();
+    host_ports.dedup();
+    let options = namespaces::Options {
+        directory: scratch,
+        ready: options.ready,
+        ready_scratch_mb: READY_SCRATCH_MB,
+        host_ports,
+    };
+    NamespaceDriver::new(nursery, &instance.name, options).context("cannot make sandboxes")
+}
+
+/// The interpreters of the host.
+pub(crate) fn runtimes(instance: &Instance) -> HostRuntimes {
+    HostRuntimes::new(BOOTSTRAPS, instance.cache.join("runtimes"))
+}
+
+impl Service {
+    /// Starts everything and listens.
+    pub(crate) async fn start(
+        mut instance: Instance,
+        options: &arguments::Service,
+        listen: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr().context("cannot listen")?;
+        let driver = Arc::new(driver(&mut instance, options)?);
+        let logs = Arc::new(Logs::default());
+        let engine_options = Options {
+            idle_timeout: options.idle_timeout,
+            memory_mb: options.memory.unwrap_or_else(host_memory_mb),
+            account_concurrency: options.concurrency,
+        };
+        let engine = Engine::new(driver.clone(), runtimes(&instance), logs.clone(), engine_options);
+        let engine = Arc::new(engine);
+        let store = instance.data.join("store.sqlite");
+        let store = Store::open((!instance.ephemeral).then_some(store.as_path()))
+            .context("cannot open the store")?;
+        let packages = PackageStore::open(instance.data.join("packages"))
+            .context("cannot open the packages")?;
+        let api = Api::new(store, Arc::new(packages), engine.clone(), &options.region)
+            .context("cannot read the store")?;
+        let admin = Admin { engine: engine.clone(), logs, region: options.region.clone() };
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(serve(listener, Arc::new(api), Arc::new(admin), stopped));
+        driver.keep_ready();
+        // Off the way to readiness: what killed services have left, and the table of operations.
+        tokio::task::spawn_blocking(|| {
+            coldframe_api::model::Model::get();
+            NamespaceDriver::sweep(PREFIX, is_alive);
+        });
+        Ok(Self { address, driver, engine, stop, served, instance })
+    }
+
+    /// Takes nothing new, lets running invocations finish, shuts every environment down.
+    pub(crate) async fn drain(self) {
+        self.engine.drain().await;
+        let _ = self.stop.send(true);
+        let _ = self.served.await;
+        let driver = self.driver;
+        drop(self.engine);
+        let _ = tokio::task::spawn_blocking(move || driver.close()).await;
+        drop(self.instance);
+    }
+}
+
+fn host_memory_mb() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    // A host that doesn't tell has what the smallest machines have.
+    kib.map_or(1024, |kib| kib / 1024)
+}
+
+async fn serve(
+    listener: TcpListener,
+    api: Arc<Api>,
+    admin: Arc<Admin>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let server = auto::Builder::new(TokioExecutor::new());
+    let graceful = GracefulShutdown::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was lost");
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            },
+            _ = stopped.changed() => break,
+        };
+        let _ = stream.set_nodelay(true);
+        let (api, admin) = (api.clone(), admin.clone());
+        let service = service_fn(move |request| {
+            let (api, admin) = (api.clone(), admin.clone());
+            async move { Ok::<_, Infallible>(answer(&api, &admin, request).await) }
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // What a client sends wrong is its own matter; hyper has answered it.
+            let _ = connection.await;
+        });
+    }
+    // Followers of logs stay as long as they are let.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), graceful.shutdown()).await;
+}
+
+async fn answer(api: &Arc<Api>, admin: &Admin, request: Request<Incoming>) -> Response<Body> {
+    match admin.answer(&request) {
+        Some(reply) => reply,
+        None => api.handle(request).await.map(full),
+    }
+}
+
+pub(crate) fn full(body: Full<Bytes>) -> Body {
+    body.boxed()
+}

@@ -1,0 +1,15 @@
+//! `cargo xtask bench NAME`
+
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::{cargo, run};
+
+pub(crate) fn bench(name: &str, rest: &[&str]) -> anyhow::Result<()> {
+    if !["warm", "cold"].contains(&name) {
+        bail!("no such benchmark: {name}; there are warm and cold");
+    }
+    run(cargo(&["build", "--release", "--locked", "--workspace", "--bins"]))?;
+    run(Command::new(format!("target/release/bench-{name}")).args(rest))
+}

@@ -1,0 +1,89 @@
+//! `cargo xtask test`: installs what the tests need, and runs all of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::{cargo, check, run};
+
+/// Where what tests need is installed.
+const TOOLS: &str = "target/conformance";
+const SUITES: &str = "crates/coldframe-conformance/suites";
+
+/// Programs the suites start, and Debian's packages that bring them.
+const PROGRAMS: [(&str, &str); 3] =
+    [("/usr/lib/postgresql", "postgresql"), ("/usr/bin/node", "nodejs"), ("/usr/bin/npm", "npm")];
+
+pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
+    if suites.is_empty() {
+        check()?;
+        run(Command::new("python3").args([
+            "-B",
+            "-m",
+            "unittest",
+            "discover",
+            "-s",
+            "bootstraps/tests",
+        ]))?;
+    }
+    run(cargo(&["build", "--release", "--locked", "--workspace", "--bins"]))?;
+    let python = tools()?;
+    let mut command = Command::new(python);
+    command
+        .args(["-B", "-m", "unittest", "-v"])
+        .env("PYTHONPATH", SUITES)
+        .env("COLDFRAME_BIN", fs::canonicalize("target/release/coldframe").context("no binary")?)
+        .env("COLDFRAME_TOOLS", fs::canonicalize(TOOLS).context("no tools")?);
+    match suites {
+        [] => command.args(["discover", "-s", SUITES, "-p", "test_*.py"]),
+        names => command.args(names),
+    };
+    run(command)
+}
+
+/// Installs once; again when a list has changed. Gives the interpreter of the virtual environment.
+fn tools() -> anyhow::Result<PathBuf> {
+    let tools = Path::new(TOOLS);
+    fs::create_dir_all(tools).context("cannot make the directory of tools")?;
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(path, _)| !Path::new(path).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        run(Command::new("apt-get").arg("update").arg("-qq"))?;
+        run(Command::new("apt-get")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    let requirements = Path::new("crates/coldframe-conformance/requirements.txt");
+    let python = tools.join("venv/bin/python");
+    once(requirements, &tools.join("requirements.done"), || {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(tools.join("venv")))?;
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"])
+            .arg(requirements))
+    })?;
+    let packages = Path::new("crates/coldframe-conformance/package.json");
+    once(packages, &tools.join("package.done"), || {
+        fs::create_dir_all(tools.join("node"))?;
+        fs::copy(packages, tools.join("node/package.json"))?;
+        run(Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+            .arg(tools.join("node")))
+    })?;
+    Ok(python)
+}
+
+/// Does `work` unless it has been done for this content of `list`.
+fn once(list: &Path, done: &Path, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let wanted = fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
+    if fs::read(done).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    work()?;
+    fs::write(done, wanted).with_context(|| format!("cannot write {}", done.display()))
+}
