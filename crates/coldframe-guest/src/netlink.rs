@@ -104,6 +104,11 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
+    /// The socket, for as long as something depends on its being open.
+    pub fn into_file(self) -> std::fs::File {
+        self.socket.into()
+    }
+
     fn ask(
         &mut self,
         kind: u16,

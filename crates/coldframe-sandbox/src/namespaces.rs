@@ -12,6 +12,7 @@
 
 mod base;
 mod cgroup;
+mod egress;
 mod nursery;
 mod sandbox;
 mod scratch;
@@ -27,6 +28,7 @@ use coldframe_guest::protocol::{Configure, Event as GuestEvent, Request};
 use tokio::sync::{Notify, mpsc};
 
 use self::cgroup::{Group, Hierarchy};
+use self::egress::{Egress, Link};
 use self::sandbox::{Control, NamespaceSandbox};
 use self::scratch::Scratch;
 use crate::{BoxFuture, Created, Driver, Error, Spec, step};
@@ -62,6 +64,8 @@ pub struct Guarantees {
     pub limits: [(&'static str, Option<u8>); 3],
     /// `/tmp` has a quota that says `ENOSPC` and is apart from memory.
     pub scratch_on_disk: bool,
+    /// The sandboxes' addresses, or why they have no way out.
+    pub egress: Result<String, String>,
 }
 
 /// Makes sandboxes from Linux namespaces. Dropping it ends every sandbox.
@@ -74,6 +78,7 @@ struct Shared {
     rootless: bool,
     hierarchy: Hierarchy,
     scratch: Scratch,
+    egress: Result<Egress, String>,
     options: Options,
     ready: Mutex<VecDeque<Prepared>>,
     refill: Notify,
@@ -107,6 +112,7 @@ struct Held {
     group: Option<Group>,
     pidfd: Option<OwnedFd>,
     user: Option<UserNamespace>,
+    link: Option<Link>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -125,6 +131,10 @@ impl NamespaceDriver {
             rootless,
             hierarchy: Hierarchy::make(name),
             scratch: Scratch::new(options.directory.clone(), !rootless),
+            egress: match rootless {
+                true => Err("an ordinary user may not make network links".to_owned()),
+                false => Egress::open().map_err(|error| error.to_string()),
+            },
             ready: Mutex::default(),
             refill: Notify::new(),
             ids: Mutex::default(),
@@ -171,6 +181,7 @@ impl NamespaceDriver {
             cgroup_freeze: self.shared.hierarchy.can_freeze(),
             limits: self.shared.hierarchy.limits(),
             scratch_on_disk: self.shared.scratch.on_disk(),
+            egress: self.shared.egress.as_ref().map(Egress::subnet).map_err(Clone::clone),
         }
     }
 
@@ -216,7 +227,8 @@ impl Shared {
     async fn prepare(self: &Arc<Self>, scratch_mb: u32) -> Result<Prepared, Error> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let group = self.hierarchy.group(&format!("{number}"))?;
-        let mut held = Held { shared: self.clone(), group: None, pidfd: None, user: None };
+        let mut held =
+            Held { shared: self.clone(), group: None, pidfd: None, user: None, link: None };
         let directory = match group.directory() {
             Some(path) => {
                 let flags = rustix::fs::OFlags::DIRECTORY
@@ -243,15 +255,22 @@ impl Shared {
         };
         let listeners = descriptors.into_iter().map(std::net::TcpListener::from).collect();
         let shared = self.clone();
-        let (group, scratch) = blocking(move || {
-            let group = held.group.as_ref().map_or(Ok(()), |group| group.attach(pid));
-            let scratch = group.and_then(|()| {
+        let (held, scratch) = blocking(move || {
+            let mut work = || -> Result<_, Error> {
+                if let Some(group) = &held.group {
+                    group.attach(pid)?;
+                }
+                if let Ok(egress) = &shared.egress {
+                    held.link =
+                        Some(step(egress.connect(pid), "connect the sandbox to the network")?);
+                }
                 if shared.rootless { Ok(None) } else { shared.scratch.take(scratch_mb).map(Some) }
-            });
+            };
+            let scratch = work();
             (held, scratch)
         })
         .await?;
-        Ok(Prepared { control, held: group, listeners, scratch: scratch?, scratch_mb })
+        Ok(Prepared { control, held, listeners, scratch: scratch?, scratch_mb })
     }
 
     async fn configure(self: &Arc<Self>, prepared: Prepared, spec: Spec) -> Result<Created, Error> {
@@ -282,7 +301,7 @@ impl Shared {
             open_files_max: spec.open_files_max,
             data_bytes_max: (!group.limits_memory()).then_some(spec.memory_bytes),
             processes_max: (!group.limits_processes()).then_some(spec.processes_max.into()),
-            network: None,
+            network: held.link.as_ref().map(|link| link.network),
         });
         let mut fds: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
         if let Some(user) = &held.user {
@@ -313,6 +332,7 @@ async fn blocking<T: Send + 'static>(
 impl Drop for Held {
     fn drop(&mut self) {
         let (group, pidfd, user) = (self.group.take(), self.pidfd.take(), self.user.take());
+        let link = self.link.take();
         if let Some(group) = &group {
             group.kill();
         }
@@ -329,9 +349,12 @@ impl Drop for Held {
             if let Some(group) = group {
                 group.remove();
             }
-            // Ids are used again only when nobody can have them any more.
+            // Ids and addresses are used again only when nobody can have them any more.
             if let (true, Some(user)) = (gone, user) {
                 lock(&shared.ids).free.push(user);
+            }
+            if let (true, Some(link), Ok(egress)) = (gone, link, &shared.egress) {
+                egress.release(&link);
             }
         };
         match tokio::runtime::Handle::try_current() {

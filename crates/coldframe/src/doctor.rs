@@ -97,6 +97,16 @@ pub(crate) async fn doctor(mut instance: Instance) -> anyhow::Result<ExitCode> {
         },
         "run as root, with loop devices and mkfs.ext4 (package e2fsprogs)",
     );
+    match &guarantees.egress {
+        Ok(subnet) => {
+            line(true, &format!("functions reach the network from {subnet}, masqueraded"), "");
+        }
+        Err(error) => line(
+            false,
+            &format!("functions reach nothing but allowed ports of this host: {error}"),
+            "run as root on a kernel with nf_tables (modules nft_masq, nft_ct, veth)",
+        ),
+    }
     let found = runtimes.list();
     line(
         !found.is_empty(),

@@ -102,6 +102,8 @@ pub(super) struct NamespaceSandbox {
     held: Held,
     next_process: u32,
     frozen: bool,
+    /// The limit of CPU time, thousandths of one CPU.
+    cpu: Option<u32>,
     lost: Arc<AtomicBool>,
 }
 
@@ -124,6 +126,7 @@ impl NamespaceSandbox {
             held,
             next_process: 0,
             frozen: false,
+            cpu: None,
             lost,
         }
     }
@@ -152,9 +155,16 @@ impl NamespaceSandbox {
             }
             if reads < EAGER_READS {
                 std::thread::yield_now();
-            } else {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                continue;
             }
+            if reads == EAGER_READS && self.cpu.is_some() {
+                // What has used up its share of CPU time would stop only in the next period.
+                group.limit_cpu(None)?;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if reads >= EAGER_READS && self.cpu.is_some() {
+            group.limit_cpu(self.cpu)?;
         }
         Ok(())
     }
@@ -257,6 +267,7 @@ impl Sandbox for NamespaceSandbox {
     }
 
     fn limit_cpu(&mut self, millis: Option<u32>) -> Result<(), Error> {
+        self.cpu = millis;
         self.group()?.limit_cpu(millis)
     }
 

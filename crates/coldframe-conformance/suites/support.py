@@ -1,0 +1,377 @@
+"""What all suites share: a service of their own, clients, packages, and waiting without sleeping.
+
+The suites know the service only by its binary, its Lambda API and its admin API.
+"""
+
+import base64
+import concurrent.futures
+import functools
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import textwrap
+import threading
+import time
+import zipfile
+
+import boto3
+import botocore.config
+
+BINARY = os.environ["COLDFRAME_BIN"]
+ROLE = "arn:aws:iam::123456789012:role/any"
+REGION = "us-east-1"
+
+# Enough for any start on a busy machine. A condition that holds earlier ends the wait earlier.
+DEADLINE_S = 30
+
+# Memory that buys a whole CPU, so that a suite's own code inside doesn't crawl.
+WHOLE_CPU_MB = 1769
+
+
+def wait_until(condition, what, deadline_s=DEADLINE_S):
+    """The first true value of `condition()`; fails when it takes longer than the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s} s: {what}")
+        time.sleep(0.01)
+
+
+def together(*calls):
+    """Starts every call at once; their futures."""
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(calls))
+    futures = [pool.submit(call) for call in calls]
+    pool.shutdown(wait=False)
+    return futures
+
+
+@functools.cache
+def interpreters():
+    """The runtimes the host can run, name and file, as `coldframe doctor` tells."""
+    text = subprocess.run([BINARY, "doctor"], capture_output=True, text=True, check=False).stdout
+    return dict(re.findall(r"^\s+((?:python3\.|nodejs)[\d.x]+)\s+(/\S+)$", text, re.MULTILINE))
+
+
+@functools.cache
+def python_runtime():
+    """The newest managed Python that the host can run and AWS still takes."""
+    names = [name for name in interpreters() if name.startswith("python3.")]
+    minors = sorted(int(name.removeprefix("python3.")) for name in names)
+    assert minors and minors[-1] >= 8, f"the host has no Python that AWS takes: {minors}"
+    return f"python3.{[minor for minor in minors if minor <= 14][-1]}"
+
+
+class Service:
+    """A running `coldframe up`. A context manager: leaving ends it and looks at how it ended."""
+
+    def __init__(self, *options, data=None, environment=None):
+        self.options = options
+        self.data = data
+        self.environment = environment or {}
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *_):
+        # What has failed already is the better story.
+        self.stop(check=kind is None)
+
+    def start(self):
+        kept = ["--data", self.data] if self.data else ["--ephemeral"]
+        command = [BINARY, "up", "--listen", "127.0.0.1:0", *kept, *self.options]
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env={**os.environ, **self.environment},
+        )
+        # A service that dies closes its output, so this ends.
+        line = self.process.stdout.readline().decode()
+        match = re.fullmatch(r"ready on (http://127\.0\.0\.1:(\d+)) \(.*\)\n", line)
+        if not match:
+            self.process.wait(DEADLINE_S)
+            raise AssertionError(f"no ready line but {line!r}; {self.stderr()}")
+        self.url, self.port = match[1], int(match[2])
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, check=True):
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            code = self.process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = "none, it had to be killed"
+        self.process.stdout.close()
+        errors = self.stderr()
+        self.errors.close()
+        if check:
+            assert code == 0, f"exit {code}; {errors}"
+            assert "panicked" not in errors, errors
+
+    def kill(self):
+        """`kill -9`: what is left is the next one's matter."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def client(self, service="lambda"):
+        config = botocore.config.Config(
+            # A function may take its time, and an error is to be seen, not retried.
+            read_timeout=120,
+            connect_timeout=10,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=256,
+            tcp_keepalive=True,
+        )
+        return boto3.session.Session().client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="AKIDEXAMPLE",
+            aws_secret_access_key="secret",
+            config=config,
+        )
+
+    def request(self, method, path, body=None, headers=None):
+        """A plain request: status, headers (lower case), body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, body, headers or {})
+            reply = connection.getresponse()
+            fields = {name.lower(): value for name, value in reply.getheaders()}
+            return reply.status, fields, reply.read()
+        finally:
+            connection.close()
+
+    def invoke_plain(self, name, body=b"{}", headers=None):
+        path = f"/2015-03-31/functions/{name}/invocations"
+        return self.request("POST", path, body, headers)
+
+    def environments(self, name=None):
+        """Every living environment, or those of one function."""
+        status, _, body = self.request("GET", "/_coldframe/environments")
+        assert status == 200, body
+        found = json.loads(body)["environments"]
+        return [one for one in found if name in (None, one["functionName"])]
+
+    def environment(self, environment_id):
+        """One with its timeline; `None` if it is gone."""
+        status, _, body = self.request("GET", f"/_coldframe/environments/{environment_id}")
+        return json.loads(body) if status == 200 else None
+
+    def wait_for_states(self, name, *states):
+        """Waits until the function's environments are in these states, in any order."""
+        return wait_until(
+            lambda: sorted(one["state"] for one in self.environments(name)) == sorted(states)
+            and (self.environments(name) or True),
+            f"environments of {name} are {states}, not {self.environments(name)}",
+        )
+
+    def log(self, name):
+        """The function's whole log, as text."""
+        status, _, body = self.request("GET", f"/_coldframe/logs/{name}")
+        assert status == 200, body
+        return "".join(json.loads(line)["message"] + "\n" for line in body.splitlines())
+
+
+def zip_of(files):
+    """A zip of `{name: content}` or `{name: (content, mode)}`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            content, mode = content if isinstance(content, tuple) else (content, 0o644)
+            entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (mode if stat.S_IFMT(mode) else stat.S_IFREG | mode) << 16
+            archive.writestr(entry, content)
+    return buffer.getvalue()
+
+
+def create(client, name, files, **config):
+    """CreateFunction; doesn't wait. `files` may be a finished zip."""
+    package = files if isinstance(files, bytes) else zip_of(files)
+    settings = {
+        "Runtime": python_runtime(),
+        "Handler": "app.handler",
+        "Role": ROLE,
+        "Timeout": 30,
+        "MemorySize": WHOLE_CPU_MB,
+        **config,
+    }
+    return client.create_function(FunctionName=name, Code={"ZipFile": package}, **settings)
+
+
+def deploy(client, name, files, **config):
+    """Creates a function that is ready to be invoked; its name."""
+    create(client, name, files, **config)
+    waiter = client.get_waiter("function_active_v2")
+    waiter.wait(FunctionName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 1000})
+    return name
+
+
+def updated(client, name):
+    """Waits until an update serves."""
+    waiter = client.get_waiter("function_updated_v2")
+    waiter.wait(FunctionName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 1000})
+
+
+class Answer:
+    """What Invoke gave."""
+
+    def __init__(self, reply):
+        self.payload = reply["Payload"].read()
+        self.error = reply.get("FunctionError")
+        self.version = reply.get("ExecutedVersion")
+        self.status = reply["StatusCode"]
+        self.tail = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")
+        fields = reply["ResponseMetadata"]["HTTPHeaders"]
+        self.content_type = fields.get("content-type")
+        self.request_id = fields["x-amzn-requestid"]
+
+    @property
+    def json(self):
+        return json.loads(self.payload)
+
+    @property
+    def report(self):
+        """The fields of the REPORT line, by name."""
+        line = [line for line in self.tail.splitlines() if line.startswith("REPORT ")][-1]
+        return dict(field.split(": ", 1) for field in line.rstrip("\t").split("\t"))
+
+    def __repr__(self):
+        return f"{self.status} {self.error} {self.payload[:2000]!r}\n{self.tail}"
+
+
+def invoke(client, name, event=None, tail=False, **arguments):
+    """Invoke; the event is an object, or bytes that go as they are."""
+    payload = event if isinstance(event, bytes) else json.dumps({} if event is None else event)
+    if tail:
+        arguments["LogType"] = "Tail"
+    return Answer(client.invoke(FunctionName=name, Payload=payload, **arguments))
+
+
+# A function that does what the event says: the tests' code is beside what they expect of it.
+LAB = """
+import ctypes, errno, json, os, resource, signal, socket, subprocess, sys, threading, time
+
+STATE = {}
+BEGAN = time.monotonic()
+
+def meet(port, name):
+    "Comes to the test's gate and waits there until it opens."
+    with socket.create_connection(("127.0.0.1", port)) as gate:
+        gate.sendall(name.encode() + b"\\n")
+        return gate.recv(1)
+
+def handler(event, context):
+    scope = dict(globals(), event=event, context=context, result=None)
+    exec(event.get("code", ""), scope)
+    return scope["result"]
+"""
+
+# The log stream is an environment's own, and known inside.
+STREAM = "result = os.environ['AWS_LAMBDA_LOG_STREAM_NAME']"
+
+
+def deploy_lab(client, name, init="", **config):
+    """A [`LAB`]; `init` is code that runs in its init."""
+    return deploy(client, name, {"app.py": LAB + textwrap.dedent(init)}, **config)
+
+
+def run(client, name, code, tail=False, **event):
+    """Runs code inside; its `result` is the answer's JSON."""
+    return invoke(client, name, {"code": textwrap.dedent(code), **event}, tail=tail)
+
+
+def result_of(client, name, code, **event):
+    """As [`run`], for code that must end well: its result."""
+    answer = run(client, name, code, **event)
+    assert answer.error is None, answer
+    return answer.json
+
+
+class Gate:
+    """Where functions wait for the test, so that what is simultaneous is so by order, not by time.
+
+    Reached by `--allow-host-port`: `meet(PORT, NAME)` inside waits until `open(NAME)` here.
+    """
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.waiting = {}
+        self.changed = threading.Condition()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection):
+        name = b""
+        while not name.endswith(b"\n"):
+            piece = connection.recv(100)
+            if not piece:
+                return
+            name += piece
+        with self.changed:
+            self.waiting.setdefault(name.decode().strip(), []).append(connection)
+            self.changed.notify_all()
+
+    def wait_for(self, name, count=1):
+        """Waits until so many stand at the gate of that name."""
+        with self.changed:
+            there = self.changed.wait_for(
+                lambda: len(self.waiting.get(name, [])) >= count, DEADLINE_S
+            )
+            assert there, f"{len(self.waiting.get(name, []))} of {count} came to {name}"
+
+    def open(self, name, count=None):
+        """Lets `count` of them go on, or all."""
+        with self.changed:
+            waiting = self.waiting.get(name, [])
+            count = len(waiting) if count is None else count
+            leaving, self.waiting[name] = waiting[:count], waiting[count:]
+        for connection in leaving:
+            with connection:
+                # One that has been killed meanwhile doesn't mind.
+                try:
+                    connection.sendall(b"!")
+                except OSError:
+                    pass
+
+    def close(self):
+        for name in list(self.waiting):
+            self.open(name)
+        self.listener.close()
