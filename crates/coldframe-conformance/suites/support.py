@@ -186,12 +186,15 @@ class Service:
         return json.loads(body) if status == 200 else None
 
     def wait_for_states(self, name, *states):
-        """Waits until the function's environments are in these states, in any order."""
-        return wait_until(
-            lambda: sorted(one["state"] for one in self.environments(name)) == sorted(states)
-            and (self.environments(name) or True),
-            f"environments of {name} are {states}, not {self.environments(name)}",
-        )
+        """Waits until the function's environments are in these states, in any order; them."""
+        found = []
+
+        def reached():
+            found[:] = self.environments(name)
+            return sorted(one["state"] for one in found) == sorted(states)
+
+        wait_until(reached, f"environments of {name} in the states {states}")
+        return found
 
     def log(self, name):
         """The function's whole log, as text."""
@@ -375,3 +378,148 @@ class Gate:
         for name in list(self.waiting):
             self.open(name)
         self.listener.close()
+
+
+# A runtime of its own that speaks the Runtime API by hand: what the event says is done between
+# the event and the response, and `/var/task/init.py` before the first event.
+SCRIPT = r'''
+import base64, json, os, signal, socket, struct, subprocess, sys, threading, time, traceback
+
+HOST, PORT = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+API = "/2018-06-01/runtime"
+STATE = {}
+
+class Reply:
+    def __init__(self, head, body):
+        self.head = head.decode("latin-1")
+        lines = self.head.split("\r\n")
+        self.line = lines[0]
+        self.status = int(lines[0].split(" ")[1])
+        self.fields = {}
+        for line in lines[1:]:
+            name, value = line.split(": ", 1)
+            self.fields[name.lower()] = value
+        self.body = body
+
+    @property
+    def text(self):
+        return self.body.decode("latin-1")
+
+    @property
+    def both(self):
+        return [self.status, self.text]
+
+class Connection:
+    def __init__(self, timeout=60):
+        self.socket = socket.create_connection((HOST, int(PORT)), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.read = b""
+
+    def send(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode("latin-1"))
+        return self
+
+    def request(self, method, path, body=b"", fields=None):
+        body = body if isinstance(body, bytes) else body.encode()
+        fields = {"Host": "x", "Content-Length": str(len(body)), **(fields or {})}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return self.send(head.encode("latin-1") + b"\r\n" + body)
+
+    def more(self):
+        piece = self.socket.recv(1 << 16)
+        if not piece:
+            raise EOFError("closed after " + repr(self.read[:200]))
+        self.read += piece
+
+    def reply(self):
+        while b"\r\n\r\n" not in self.read:
+            self.more()
+        head, _, self.read = self.read.partition(b"\r\n\r\n")
+        reply = Reply(head, b"")
+        if reply.status == 100:
+            return reply
+        length = int(reply.fields.get("content-length", 0))
+        while len(self.read) < length:
+            self.more()
+        reply.body, self.read = self.read[:length], self.read[length:]
+        return reply
+
+    def closed(self):
+        "Whether the other side closes without a word more."
+        try:
+            return not self.read and not self.socket.recv(1)
+        except ConnectionError:
+            return True
+
+    def close(self):
+        self.socket.close()
+
+def call(method, path, body=b"", fields=None):
+    "One request on a connection of its own."
+    connection = Connection()
+    try:
+        return connection.request(method, path, body, fields).reply()
+    finally:
+        connection.close()
+
+def ask_next(fields=None):
+    return call("GET", API + "/invocation/next", fields=fields)
+
+def post(identity, what, body=b"{}", fields=None):
+    return call("POST", f"{API}/invocation/{identity}/{what}", body, fields)
+
+class Answered(Exception):
+    "The code has answered the invocation itself."
+
+def serve():
+    if os.path.exists("/var/task/init.py"):
+        exec(compile(open("/var/task/init.py").read(), "init.py", "exec"), globals())
+    while True:
+        event = ask_next()
+        assert event.status == 200, event.both
+        identity = event.fields["lambda-runtime-aws-request-id"]
+        try:
+            given = json.loads(event.body)
+            code = given.get("code", "")
+        except (ValueError, AttributeError):
+            given, code = {}, STATE["code"]
+        scope = dict(globals(), event=event, identity=identity, given=given, result=None)
+        try:
+            exec(code, scope)
+            what, body = "response", json.dumps(scope["result"])
+        except Answered:
+            continue
+        except Exception:
+            what, body = "error", json.dumps({"errorType": "Script", "errorMessage": traceback.format_exc()})
+        reply = post(identity, what, body)
+        assert reply.status == 202, reply.both
+
+if __name__ == "__main__":
+    serve()
+'''
+
+
+def deploy_script(client, name, init="", script=SCRIPT, **config):
+    """A function whose runtime is a script of ours. Also takes what [`run`] sends.
+
+    With a Python that the sandbox shows anyway it is an OS-only runtime, else it is put in the
+    place of the managed runtime by the wrapper that AWS has for such things.
+    """
+    files = {"script.py": script}
+    if init:
+        files["init.py"] = textwrap.dedent(init)
+    below_usr = [file for file in interpreters().values() if re.match(r"/usr/(local/)?bin/python", file)]
+    if below_usr:
+        files["bootstrap"] = (f"#!/bin/sh\nexec {below_usr[0]} -S /var/task/script.py\n", 0o755)
+        config.setdefault("Runtime", "provided.al2023")
+    else:
+        files["wrapper"] = ("#!/bin/sh\nexec \"$1\" -S /var/task/script.py\n", 0o755)
+        config.setdefault("Environment", {}).setdefault("Variables", {})
+        config["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] = "/var/task/wrapper"
+    return deploy(client, name, files, **config)
+
+
+def script_is_os_only():
+    """Whether [`deploy_script`] makes OS-only functions on this host."""
+    return any(re.match(r"/usr/(local/)?bin/python", file) for file in interpreters().values())

@@ -887,6 +887,3 @@ fn json_text(text: &str) -> String {
     quoted.push('"');
     quoted
 }
-
-#[cfg(test)]
-mod tests;

@@ -209,3 +209,6 @@ impl Invoker for Engine {
         self.shared.runtimes.find(runtime).err()
     }
 }
+
+#[cfg(test)]
+mod tests;

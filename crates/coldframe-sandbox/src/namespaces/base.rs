@@ -103,6 +103,11 @@ fn share(base: &Path, name: &str) -> io::Result<()> {
     bind(&source, &target)
 }
 
+/// Mounts the root over itself: a copy in a user namespace is locked in its place, this one isn't.
+pub(super) fn unlock(base: &Path) -> io::Result<()> {
+    bind(base, base)
+}
+
 /// With all that is mounted below: in a new user namespace the kernel refuses less.
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE

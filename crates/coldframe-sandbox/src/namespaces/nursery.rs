@@ -286,7 +286,7 @@ fn make(
         drop((go, host));
         // Until the nursery has written the maps, this process is nobody.
         let _ = rustix::io::retry_on_intr(|| rustix::io::read(&wait, &mut [0; 1]));
-        become_pid_1(guest, ports, base)
+        become_pid_1(guest, ports, base, rootless)
     };
     if rootless {
         let process = PathBuf::from(format!("/proc/{}", child.pid));
@@ -301,14 +301,14 @@ fn make(
     Ok((child.pid, child.pidfd, host))
 }
 
-fn become_pid_1(control: OwnedFd, ports: &[u16], base: &Path) -> ! {
-    if let Err(failed) = enter(&control, ports, base) {
+fn become_pid_1(control: OwnedFd, ports: &[u16], base: &Path, rootless: bool) -> ! {
+    if let Err(failed) = enter(&control, ports, base, rootless) {
         init::give_up(control, &failed);
     }
     init::run(control)
 }
 
-fn enter(control: &OwnedFd, ports: &[u16], base: &Path) -> Result<(), StepFailed> {
+fn enter(control: &OwnedFd, ports: &[u16], base: &Path, rootless: bool) -> Result<(), StepFailed> {
     guest_sys::default_signals();
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("follow the nursery")?;
@@ -321,6 +321,9 @@ fn enter(control: &OwnedFd, ports: &[u16], base: &Path) -> Result<(), StepFailed
     rustix::stdio::dup2_stdout(&null).step("leave the terminal")?;
     rustix::stdio::dup2_stderr(&null).step("leave the terminal")?;
 
+    if rootless {
+        base::unlock(base).step("unlock the root")?;
+    }
     let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount(c"proc", base.join("proc"), c"proc", hardened, None).step("mount /proc")?;
     rustix::process::chdir(base).step("enter the root")?;

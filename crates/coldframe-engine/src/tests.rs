@@ -1,0 +1,196 @@
+//! The engine on a fake sandbox: what callers see, and what is done to the sandboxes.
+
+use coldframe_core::{AccountId, MemorySize, RequestId, Tracing};
+use coldframe_testkit::{Act, Deed, FakeDriver};
+use uuid::Uuid;
+
+use super::*;
+
+const NO_BOOTSTRAPS: Bootstraps = Bootstraps { python: &[], nodejs: &[] };
+
+struct Fixture {
+    engine: Arc<Engine>,
+    driver: FakeDriver,
+    function: Arc<FunctionVersion>,
+    _code: tempfile::TempDir,
+}
+
+fn fixture(memory_mb: u64, concurrency: usize) -> Fixture {
+    let code = tempfile::tempdir().unwrap();
+    std::fs::write(code.path().join("bootstrap"), "").unwrap();
+    let driver = FakeDriver::default();
+    let runtimes = HostRuntimes::new(NO_BOOTSTRAPS, code.path().join("runtimes"));
+    let options = Options {
+        idle_timeout: Duration::from_secs(600),
+        memory_mb,
+        account_concurrency: concurrency,
+    };
+    let engine = Engine::new(Arc::new(driver.clone()), runtimes, Arc::default(), options);
+    let function = function("f", code.path());
+    Fixture { engine: Arc::new(engine), driver, function, _code: code }
+}
+
+fn function(name: &str, code: &std::path::Path) -> Arc<FunctionVersion> {
+    Arc::new(FunctionVersion {
+        arn: FunctionArn {
+            account: AccountId::default_account(),
+            region: "eu-west-1".into(),
+            name: name.into(),
+        },
+        version: "$LATEST".into(),
+        revision: Uuid::new_v4().to_string(),
+        runtime: Runtime::parse("provided.al2023"),
+        handler: "x".into(),
+        memory: MemorySize::from_mb(128),
+        timeout: Duration::from_millis(300),
+        ephemeral_storage_mb: 512,
+        environment: std::collections::BTreeMap::new(),
+        code: code.into(),
+        layers: None,
+        tracing: Tracing::PassThrough,
+        log_format: coldframe_core::LogFormat::Text,
+        application_log_level: None,
+        log_group: format!("/aws/lambda/{name}"),
+    })
+}
+
+async fn invoke(
+    engine: &Engine,
+    function: &Arc<FunctionVersion>,
+    act: Act,
+) -> Result<Answer, Refusal> {
+    let invocation = Invocation {
+        request_id: RequestId::from(Uuid::new_v4()),
+        function: function.clone(),
+        invoked_arn: function.arn.to_string(),
+        payload: act.payload().into(),
+        client_context: None,
+        cognito_identity: None,
+        trace_header: None,
+        wants_log_tail: true,
+    };
+    tokio::time::timeout(Duration::from_secs(20), engine.invoke(invocation))
+        .await
+        .expect("every invocation gets an answer")
+}
+
+fn check(answer: &Answer, act: Act) {
+    let text = String::from_utf8_lossy(&answer.payload);
+    let (failed, expected) = match act {
+        Act::Respond | Act::RespondThenExit | Act::Error => (act == Act::Error, act.payload()),
+        Act::Exit => (true, "Runtime exited with error: exit status 1".to_owned()),
+        Act::Hang => (true, "Task timed out after 0.30 seconds".to_owned()),
+    };
+    assert_eq!(answer.function_error, failed, "{act:?}: {text}");
+    assert!(text.contains(&expected), "{act:?}: {text}");
+    let tail = String::from_utf8(answer.log_tail.clone().expect("asked for").to_vec()).unwrap();
+    let reports = tail.lines().filter(|line| line.starts_with("REPORT ")).count();
+    assert_eq!(reports, 1, "{act:?}: {tail}");
+}
+
+/// Whatever was done, each sandbox was made, perhaps used, and dropped last.
+fn check_journal(driver: &FakeDriver) {
+    for deeds in driver.journal() {
+        assert_eq!(deeds.first(), Some(&Deed::Created), "{deeds:?}");
+        assert_eq!(deeds.iter().filter(|deed| **deed == Deed::Dropped).count(), 1, "{deeds:?}");
+        assert_eq!(deeds.last(), Some(&Deed::Dropped), "{deeds:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_environment_is_initialised_once_frozen_and_reused() {
+    let Fixture { engine, driver, function, _code } = fixture(10_000, 10);
+    for _ in 0..3 {
+        check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    }
+    engine.drain().await;
+    let journal = driver.journal();
+    assert_eq!(journal.len(), 1);
+    assert_eq!(journal[0].iter().filter(|deed| **deed == Deed::Spawned).count(), 1);
+    check_journal(&driver);
+}
+
+/// A seeded sequence: the same orders at every run, others than a person would think of.
+fn acts(seed: u64, count: usize) -> Vec<Act> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        Act::ALL[(state >> 33) as usize % Act::ALL.len()]
+    })
+    .take(count)
+    .collect()
+}
+
+#[tokio::test]
+async fn any_order_of_failures_answers_everyone_once() {
+    let runs = (0..8).map(|seed| {
+        tokio::spawn(async move {
+            let Fixture { engine, driver, function, _code } = fixture(10_000, 100);
+            for act in acts(seed, 12) {
+                check(&invoke(&engine, &function, act).await.unwrap(), act);
+            }
+            // And all at once.
+            let together = acts(seed + 100, 12).into_iter().map(|act| {
+                let (engine, function) = (engine.clone(), function.clone());
+                tokio::spawn(async move {
+                    check(&invoke(&engine, &function, act).await.unwrap(), act);
+                })
+            });
+            for one in together.collect::<Vec<_>>() {
+                one.await.unwrap();
+            }
+            engine.drain().await;
+            check_journal(&driver);
+        })
+    });
+    for run in runs.collect::<Vec<_>>() {
+        run.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_account_limit_callers_are_throttled() {
+    let Fixture { engine, function, _code, .. } = fixture(10_000, 1);
+    let (first, second) = tokio::join!(
+        invoke(&engine, &function, Act::Hang),
+        invoke(&engine, &function, Act::Respond)
+    );
+    check(&first.unwrap(), Act::Hang);
+    let reason = "ConcurrentInvocationLimitExceeded";
+    assert_eq!(second.unwrap_err(), Refusal::Throttled { reason });
+    engine.drain().await;
+}
+
+#[tokio::test]
+async fn memory_is_taken_from_idle_environments_never_from_busy_ones() {
+    let Fixture { engine, driver, function, _code } = fixture(128, 10);
+    let other = self::function("g", &function.code);
+    check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    // The first function's environment makes room.
+    check(&invoke(&engine, &other, Act::Respond).await.unwrap(), Act::Respond);
+    // A busy one doesn't.
+    let (busy, refused) =
+        tokio::join!(invoke(&engine, &other, Act::Hang), invoke(&engine, &function, Act::Respond));
+    check(&busy.unwrap(), Act::Hang);
+    assert!(matches!(refused.unwrap_err(), Refusal::Throttled { .. }));
+    engine.drain().await;
+    check_journal(&driver);
+}
+
+#[tokio::test]
+async fn a_retired_revision_is_not_used_again() {
+    let Fixture { engine, driver, function, _code } = fixture(10_000, 10);
+    check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    let mut newer = FunctionVersion::clone(&function);
+    newer.revision = "newer".into();
+    let newer = Arc::new(newer);
+    engine.retire(&function.arn, Some("newer"));
+    check(&invoke(&engine, &newer, Act::Respond).await.unwrap(), Act::Respond);
+    assert_eq!(driver.journal().len(), 2);
+    engine.drain().await;
+    let refused = invoke(&engine, &newer, Act::Respond).await;
+    assert_eq!(refused.unwrap_err(), Refusal::Draining);
+    check_journal(&driver);
+}
