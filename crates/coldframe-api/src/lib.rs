@@ -266,6 +266,3 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::service(&error)))
 }
-
-#[cfg(test)]
-mod tests;

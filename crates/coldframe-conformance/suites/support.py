@@ -74,10 +74,10 @@ def python_runtime():
 class Service:
     """A running `coldframe up`. A context manager: leaving ends it and looks at how it ended."""
 
-    def __init__(self, *options, data=None, environment=None):
+    def __init__(self, *options, data=None, variables=None):
         self.options = options
         self.data = data
-        self.environment = environment or {}
+        self.variables = variables or {}
 
     def __enter__(self):
         return self.start()
@@ -95,7 +95,7 @@ class Service:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.variables},
         )
         # A service that dies closes its output, so this ends.
         line = self.process.stdout.readline().decode()
@@ -149,7 +149,7 @@ class Service:
             max_pool_connections=256,
             tcp_keepalive=True,
         )
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             service,
             endpoint_url=self.url,
             region_name=REGION,
@@ -157,6 +157,18 @@ class Service:
             aws_secret_access_key="secret",
             config=config,
         )
+        client.coldframe = self
+        return client
+
+    def settle(self, name):
+        """Waits until no environment is between an answer and the next event.
+
+        Callers don't wait for that. One that came in between would be served by another
+        environment, which is right and not what a test of reuse wants.
+        """
+        between = ("responded", "idle", "reset")
+        settled = lambda: not any(one["state"] in between for one in self.environments(name))
+        wait_until(settled, f"environments of {name} have settled")
 
     def request(self, method, path, body=None, headers=None):
         """A plain request: status, headers (lower case), body."""
@@ -273,11 +285,13 @@ class Answer:
 
 
 def invoke(client, name, event=None, tail=False, **arguments):
-    """Invoke; the event is an object, or bytes that go as they are."""
+    """Invoke; the event is an object, or bytes that go as they are. Returns when it is all over."""
     payload = event if isinstance(event, bytes) else json.dumps({} if event is None else event)
     if tail:
         arguments["LogType"] = "Tail"
-    return Answer(client.invoke(FunctionName=name, Payload=payload, **arguments))
+    answer = Answer(client.invoke(FunctionName=name, Payload=payload, **arguments))
+    client.coldframe.settle(name)
+    return answer
 
 
 # A function that does what the event says: the tests' code is beside what they expect of it.

@@ -341,7 +341,7 @@ impl Environment {
                 error::Exit::Signal { signal, core_dumped }
             }
         };
-        let kills = self.sandbox.usage().out_of_memory_kills;
+        let kills = self.sandbox.out_of_memory_kills();
         let out_of_memory = exit.killed() && kills > self.out_of_memory_kills;
         self.out_of_memory_kills = kills;
         self.fail(FunctionError::runtime_exit(exit, out_of_memory));
@@ -715,8 +715,8 @@ impl Environment {
             Status::Timeout => self.function.timeout,
             _ => running.began.elapsed(),
         };
-        let usage = self.sandbox.usage();
-        let used = u32::try_from(usage.memory_peak_bytes.div_ceil(1024 * 1024)).unwrap_or(u32::MAX);
+        let used = self.sandbox.memory_peak_bytes().div_ceil(1024 * 1024);
+        let used = u32::try_from(used).unwrap_or(u32::MAX);
         let memory_mb = self.function.memory.mb();
         let exhausted = running.status.error_type() == Some("Runtime.OutOfMemory");
         let report = event::Report {

@@ -209,7 +209,8 @@ fn search() -> Vec<HostRuntime> {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             let python = name.strip_prefix("python3.").and_then(|rest| rest.parse::<u32>().ok());
-            if python.is_none() && name != "node" {
+            // Our client needs 3.8.
+            if python.map_or(name != "node", |minor| minor < 8) {
                 continue;
             }
             // A link is followed: the interpreter finds its library beside itself.

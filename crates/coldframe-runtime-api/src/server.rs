@@ -286,7 +286,6 @@ async fn accept(
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .title_case_headers(true)
-                .half_close(true)
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {

@@ -100,15 +100,6 @@ pub enum Exit {
     Signal { signal: i32, core_dumped: bool },
 }
 
-/// What a sandbox has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Largest memory held at once that could not have been given back, bytes.
-    pub memory_peak_bytes: u64,
-    /// Processes the kernel has killed for the memory limit.
-    pub out_of_memory_kills: u64,
-}
-
 /// One isolated set of processes. Dropping it kills what still runs and frees all it held.
 pub trait Sandbox: Send {
     /// Starts a process.
@@ -123,8 +114,10 @@ pub trait Sandbox: Send {
     fn thaw(&mut self) -> Result<(), Error>;
     /// Limits CPU time to thousandths of one CPU; `None` lifts the limit.
     fn limit_cpu(&mut self, millis: Option<u32>) -> Result<(), Error>;
-    /// What has been used up to now.
-    fn usage(&mut self) -> Usage;
+    /// Largest memory held at once that could not have been given back, bytes.
+    fn memory_peak_bytes(&mut self) -> u64;
+    /// Processes the kernel has killed for the memory limit.
+    fn out_of_memory_kills(&mut self) -> u64;
 }
 
 /// A process could not be started.

@@ -113,6 +113,8 @@ struct Held {
     pidfd: Option<OwnedFd>,
     user: Option<UserNamespace>,
     link: Option<Link>,
+    /// Of PID 1, outside.
+    pid: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -228,7 +230,7 @@ impl Shared {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let group = self.hierarchy.group(&format!("{number}"))?;
         let mut held =
-            Held { shared: self.clone(), group: None, pidfd: None, user: None, link: None };
+            Held { shared: self.clone(), group: None, pidfd: None, user: None, link: None, pid: 0 };
         let directory = match group.directory() {
             Some(path) => {
                 let flags = rustix::fs::OFlags::DIRECTORY
@@ -246,6 +248,7 @@ impl Shared {
         let cgroup = directory.as_ref().map(AsFd::as_fd);
         let (pid, pidfd, control) = self.nursery.make(cgroup, &self.options.host_ports).await?;
         held.pidfd = Some(pidfd);
+        held.pid = pid;
         let mut control = Control::new(control)?;
         let ready = tokio::time::timeout(SETUP_LIMIT, control.expect("make a sandbox")).await;
         let descriptors = match ready {

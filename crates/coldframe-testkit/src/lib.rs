@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use coldframe_sandbox::{
     BoxFuture, Command, Created, Driver, Error, Event, Exit, Process, Sandbox, SpawnError, Spec,
-    Usage,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -158,8 +157,12 @@ impl Sandbox for FakeSandbox {
         Ok(())
     }
 
-    fn usage(&mut self) -> Usage {
-        Usage::default()
+    fn memory_peak_bytes(&mut self) -> u64 {
+        0
+    }
+
+    fn out_of_memory_kills(&mut self) -> u64 {
+        0
     }
 }
 

@@ -1,1 +1,301 @@
+//! Raw bytes over loopback: what a runtime sends and sees.
 
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+struct Fixture {
+    server: Server,
+    reports: mpsc::UnboundedReceiver<Report>,
+    address: std::net::SocketAddr,
+    request_id: RequestId,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, reports) = Server::start(listener).unwrap();
+        Self { server, reports, address, request_id: RequestId::from(Uuid::new_v4()) }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn report(&mut self) -> ReportKind {
+        tokio::time::timeout(LIMIT, self.reports.recv()).await.expect("in time").unwrap().kind
+    }
+
+    fn deliver(&self) {
+        self.server.deliver(&Delivery {
+            request_id: self.request_id,
+            deadline: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            invoked_arn: "arn:aws:lambda:eu-west-1:000000000000:function:f".into(),
+            payload: Bytes::from_static(b"\xffnot json"),
+            trace: None,
+            client_context: None,
+            cognito_identity: None,
+        });
+    }
+
+    /// A runtime that has the event, on a connection of its own.
+    async fn running(&mut self) -> TcpStream {
+        let mut stream = self.connect().await;
+        send(&mut stream, NEXT).await;
+        assert!(matches!(self.report().await, ReportKind::Next));
+        self.deliver();
+        assert!(receive(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        stream
+    }
+
+    fn post(&self, what: &str, headers: &str, body: &str) -> String {
+        let (id, length) = (self.request_id, body.len());
+        format!(
+            "POST /2018-06-01/runtime/invocation/{id}/{what} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        )
+    }
+}
+
+const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n";
+
+async fn send(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// One answer with a length.
+async fn receive(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_ascii_lowercase();
+            let length =
+                length.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return text;
+            }
+        }
+        let read = tokio::time::timeout(LIMIT, stream.read_buf(&mut bytes)).await.expect("in time");
+        assert!(read.unwrap() > 0, "closed after {text:?}");
+    }
+}
+
+async fn check(stream: &mut TcpStream, request: &str, status: u16, contains: &str) {
+    send(stream, request).await;
+    let reply = receive(stream).await;
+    assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{reply}");
+    assert!(reply.contains(contains), "{contains} is not in {reply}");
+}
+
+// Spec: execution-environment.md §2.2 and V1, V2, V4.
+#[tokio::test]
+async fn ee_v1_v2_v4_next_has_every_header_and_gives_the_same_event_again() {
+    let mut fixture = Fixture::new();
+    let mut stream = fixture.connect().await;
+    send(&mut stream, NEXT).await;
+    fixture.report().await;
+    fixture.deliver();
+    let first = receive(&mut stream).await;
+    for header in [
+        format!("Lambda-Runtime-Aws-Request-Id: {}\r\n", fixture.request_id),
+        "Lambda-Runtime-Deadline-Ms: 1700000000123\r\n".to_owned(),
+        "Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-west-1:000000000000:function:f\r\n"
+            .to_owned(),
+        "Content-Type: application/json\r\n".to_owned(),
+    ] {
+        assert!(first.contains(&header), "{header} is not in {first}");
+    }
+    assert!(!first.contains("Trace-Id") && !first.contains("Client-Context"), "{first}");
+    send(&mut stream, NEXT).await;
+    let again = receive(&mut stream).await;
+    let body = |reply: &str| reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    assert_eq!(body(&first), body(&again));
+    assert!(again.contains(&fixture.request_id.to_string()));
+}
+
+// Spec: execution-environment.md §2.4 and V5, V6, V7, V9, V16, V17, V20.
+#[tokio::test]
+async fn refusals_have_aws_words() {
+    let mut fixture = Fixture::new();
+    let mut idle = fixture.connect().await;
+    let early = fixture.post("response", "", "1");
+    check(
+        &mut idle,
+        &early,
+        400,
+        "{\"errorMessage\":\"Invalid request ID\",\"errorType\":\"InvalidRequestID\"}\n",
+    )
+    .await;
+    check(&mut idle, "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n", 200, "pong").await;
+    check(
+        &mut idle,
+        "GET /2018-06-01/nothing HTTP/1.1\r\nHost: x\r\n\r\n",
+        404,
+        "404 page not found",
+    )
+    .await;
+    check(&mut idle, &NEXT.replace("GET", "POST"), 405, "").await;
+    let mut stream = fixture.running().await;
+    let wrong = fixture.post("response", "Lambda-Runtime-Invocation-Id: 1\r\n", "1");
+    check(&mut stream, &wrong, 400, "\"errorType\":\"InvalidInvocationId\"").await;
+    let other =
+        fixture.post("response", "", "1").replace(&fixture.request_id.to_string(), "../../x");
+    check(&mut idle, &other, 404, "").await;
+    let init_error =
+        "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    check(&mut idle, init_error, 403, "State transition from Running to InitError failed for runtime. Error: State transition is not allowed").await;
+    // An upload in progress.
+    let slow = fixture.post("response", "", "12345");
+    send(&mut stream, &slow[..slow.len() - 2]).await;
+    let refused = "State transition from InvocationResponse to Ready failed for runtime. Error: State transition is not allowed";
+    loop {
+        send(&mut idle, NEXT).await;
+        let reply = receive(&mut idle).await;
+        // Until the head has been read, the same event again.
+        if reply.starts_with("HTTP/1.1 200 ") {
+            continue;
+        }
+        assert!(reply.starts_with("HTTP/1.1 403 ") && reply.contains(refused), "{reply}");
+        break;
+    }
+    send(&mut stream, "45").await;
+    assert!(receive(&mut stream).await.contains("202 "));
+    let second = fixture.post("response", "", "2");
+    check(&mut stream, &second, 400, "InvalidRequestID").await;
+    let ReportKind::Completed(completed) = fixture.report().await else { panic!("a completion") };
+    assert!(matches!(completed.outcome, Outcome::Response { payload, .. } if payload == "12345"));
+}
+
+// Spec: execution-environment.md §2.5 and V8, V9, V10; §2.7 and V12, V13.
+#[tokio::test]
+async fn outcomes_are_told_as_they_came() {
+    let exact = "x".repeat(RESPONSE_PAYLOAD_BYTES_MAX);
+    let over = "x".repeat(RESPONSE_PAYLOAD_BYTES_MAX + 1);
+    let cause = "Content-Type: application/vnd.aws.lambda.error.cause+json\r\n";
+    let typed = "Lambda-Runtime-Function-Error-Type: Runtime.Foo\r\nContent-Type: text/x\r\n";
+    let mode = "Lambda-Runtime-Function-Response-Mode: Streaming\r\n";
+    type Told = fn(&Outcome) -> bool;
+    let rows: [(&str, &str, &str, u16, Told); 6] = [
+        (
+            "response",
+            "",
+            &exact,
+            202,
+            |outcome| matches!(outcome, Outcome::Response { payload, .. } if payload.len() == RESPONSE_PAYLOAD_BYTES_MAX),
+        ),
+        ("response", "", &over, 413, |outcome| matches!(outcome, Outcome::TooLarge)),
+        ("response", mode, "1", 400, |outcome| matches!(outcome, Outcome::InvalidMode)),
+        (
+            "error",
+            typed,
+            "\0any",
+            202,
+            |outcome| matches!(outcome, Outcome::Error { payload, content_type: Some(kind), kind: error } if payload == "\0any" && kind == "text/x" && error == "Runtime.Foo"),
+        ),
+        (
+            "error",
+            cause,
+            "{\"errorType\":\"E\",\"errorCause\":1}",
+            202,
+            |outcome| matches!(outcome, Outcome::Error { payload, .. } if payload == "{\"errorType\":\"E\"}"),
+        ),
+        (
+            "error",
+            cause,
+            "nonsense",
+            202,
+            |outcome| matches!(outcome, Outcome::Error { payload, .. } if payload == "\"Invalid error body\""),
+        ),
+    ];
+    for (what, headers, body, status, told) in rows {
+        let mut fixture = Fixture::new();
+        let mut stream = fixture.running().await;
+        let request = fixture.post(what, headers, body);
+        check(&mut stream, &request, status, "").await;
+        let ReportKind::Completed(completed) = fixture.report().await else {
+            panic!("a completion")
+        };
+        assert!(told(&completed.outcome), "{what} {headers}: {:?}", status);
+        // The runtime may go on.
+        send(&mut stream, NEXT).await;
+        assert!(matches!(fixture.report().await, ReportKind::Next), "{what} {headers}");
+    }
+}
+
+// Spec: execution-environment.md §9.4 and R2: error trailers count in a collected stream too.
+#[tokio::test]
+async fn trailers_make_a_response_an_error() {
+    let mut fixture = Fixture::new();
+    let mut stream = fixture.running().await;
+    let id = fixture.request_id;
+    let request = format!(
+        "POST /2018-06-01/runtime/invocation/{id}/response HTTP/1.1\r\nHost: x\r\nLambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\nTrailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n2\r\nab\r\n0\r\nLambda-Runtime-Function-Error-Type: Runtime.Mid\r\nLambda-Runtime-Function-Error-Body: e30=\r\n\r\n"
+    );
+    check(&mut stream, &request, 202, "").await;
+    let ReportKind::Completed(completed) = fixture.report().await else { panic!("a completion") };
+    assert!(
+        matches!(completed.outcome, Outcome::Error { payload, kind, .. } if payload == "{}" && kind == "Runtime.Mid")
+    );
+}
+
+#[tokio::test]
+async fn a_cut_upload_is_told_and_a_lost_wait_is_made_up_for() {
+    let mut fixture = Fixture::new();
+    let mut stream = fixture.running().await;
+    let request = fixture.post("response", "", "12345");
+    send(&mut stream, &request[..request.len() - 2]).await;
+    drop(stream);
+    let ReportKind::Completed(completed) = fixture.report().await else { panic!("a completion") };
+    assert!(matches!(completed.outcome, Outcome::Truncated));
+
+    // A runtime whose connection goes while it waits gets the event when it asks again.
+    let mut waiting = fixture.connect().await;
+    send(&mut waiting, NEXT).await;
+    assert!(matches!(fixture.report().await, ReportKind::Next));
+    drop(waiting);
+    fixture.server.quiesced().await;
+    fixture.deliver();
+    let mut again = fixture.connect().await;
+    check(&mut again, NEXT, 200, "not json").await;
+}
+
+#[tokio::test]
+async fn a_new_generation_knows_nothing_of_the_last() {
+    let mut fixture = Fixture::new();
+    let mut old = fixture.running().await;
+    fixture.server.reinitialise();
+    assert_eq!(old.read(&mut [0; 16]).await.unwrap_or(0), 0, "its connections are closed");
+    let mut new = fixture.connect().await;
+    let late = fixture.post("response", "", "1");
+    check(&mut new, &late, 400, "InvalidRequestID").await;
+    send(&mut new, NEXT).await;
+    let report = fixture.reports.recv().await.unwrap();
+    assert_eq!(report.generation, 1);
+}
+
+/// Whatever comes, the next connection is served.
+#[tokio::test]
+async fn nonsense_hurts_nobody() {
+    let fixture = Fixture::new();
+    let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES_MAX * 2));
+    for nonsense in [
+        "\0\0\0\0",
+        "GET",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        &long,
+    ] {
+        let mut stream = fixture.connect().await;
+        // It may be closed before all is sent.
+        let _ = stream.write_all(nonsense.as_bytes()).await;
+        drop(stream);
+    }
+    let mut stream = fixture.connect().await;
+    check(&mut stream, "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n", 200, "pong").await;
+}

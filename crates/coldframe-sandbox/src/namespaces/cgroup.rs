@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::{Error, Usage};
+use crate::Error;
 
 /// Period of the CPU quota. Shorter than the kernel's usual 100 ms, so that a short invocation
 /// does not run free.
@@ -120,8 +120,13 @@ impl Hierarchy {
                 Err(error) => Err(Error::Cgroup(path, error)),
             }
         };
-        let mut group =
-            Group { unified: None, freeze: None, events: None, controllers: [const { None }; 3] };
+        let mut group = Group {
+            unified: None,
+            freeze: None,
+            events: None,
+            peak: None,
+            controllers: [const { None }; 3],
+        };
         if let Some(directory) = &self.unified {
             let path = make(directory)?;
             let open = |file: &str, write: bool| {
@@ -142,6 +147,11 @@ impl Hierarchy {
                 Some((directory, false)) => Some((make(directory)?, false)),
                 None => None,
             };
+        }
+        if let Some((directory, v2)) = &group.controllers[MEMORY] {
+            let file = if *v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
+            // `memory.peak` is there since Linux 5.19.
+            group.peak = File::open(directory.join(file)).ok();
         }
         Ok(group)
     }
@@ -224,6 +234,7 @@ pub(super) struct Group {
     unified: Option<PathBuf>,
     freeze: Option<File>,
     events: Option<File>,
+    peak: Option<File>,
     controllers: [Option<(PathBuf, bool)>; 3],
 }
 
@@ -315,29 +326,35 @@ impl Group {
         }
     }
 
-    pub(super) fn usage(&self) -> Usage {
-        let Some((directory, v2)) = &self.controllers[MEMORY] else { return Usage::default() };
-        let number = |file: &str| {
-            fs::read_to_string(directory.join(file))
-                .ok()
-                .and_then(|text| text.trim().parse::<u64>().ok())
-        };
-        let field = |file: &str, name: &str| {
-            let text = fs::read_to_string(directory.join(file)).ok()?;
-            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
-        };
-        let (peak, stat, kills) = if *v2 {
-            (number("memory.peak"), "inactive_file ", field("memory.events", "oom_kill "))
-        } else {
-            let kills = field("memory.oom_control", "oom_kill ");
-            (number("memory.max_usage_in_bytes"), "total_inactive_file ", kills)
-        };
-        // The peak counts the page cache, which the kernel gives back before it kills.
-        let cache = field("memory.stat", stat).unwrap_or_default();
-        Usage {
-            memory_peak_bytes: peak.unwrap_or_default().saturating_sub(cache),
-            out_of_memory_kills: kills.unwrap_or_default(),
+    /// The peak of memory, page cache and all; `None` where nothing counts it.
+    pub(super) fn memory_peak(&self) -> Option<u64> {
+        let mut text = [0; 32];
+        let length = self.peak.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
+    }
+
+    /// The page cache that the kernel gives back before it kills. Slow: the kernel adds up.
+    pub(super) fn reclaimable_memory(&self) -> u64 {
+        let v2 = self.controllers[MEMORY].as_ref().is_some_and(|(_, v2)| *v2);
+        let prefix = if v2 { "" } else { "total_" };
+        let sum = |name: &str| self.memory_field("memory.stat", &format!("{prefix}{name} "));
+        sum("inactive_file") + sum("active_file")
+    }
+
+    /// Processes killed for the limit.
+    pub(super) fn out_of_memory_kills(&self) -> u64 {
+        match &self.controllers[MEMORY] {
+            Some((_, true)) => self.memory_field("memory.events", "oom_kill "),
+            Some((_, false)) => self.memory_field("memory.oom_control", "oom_kill "),
+            None => 0,
         }
+    }
+
+    fn memory_field(&self, file: &str, name: &str) -> u64 {
+        let Some((directory, _)) = &self.controllers[MEMORY] else { return 0 };
+        let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
+        let field = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        field.unwrap_or_default()
     }
 
     /// Removes the directories, killing what is left. May block for 2 s.

@@ -18,9 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Held;
-use crate::{
-    BoxFuture, Command, Error, Event, Exit, Process, Sandbox, SpawnError, Usage, step, sys,
-};
+use crate::{BoxFuture, Command, Error, Event, Exit, Process, Sandbox, SpawnError, step, sys};
 
 /// A sandbox that isn't frozen after this never will be.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
@@ -104,6 +102,8 @@ pub(super) struct NamespaceSandbox {
     frozen: bool,
     /// The limit of CPU time, thousandths of one CPU.
     cpu: Option<u32>,
+    /// The peak as the kernel tells it, and without what it can take back, bytes.
+    peak: (u64, u64),
     lost: Arc<AtomicBool>,
 }
 
@@ -127,6 +127,7 @@ impl NamespaceSandbox {
             next_process: 0,
             frozen: false,
             cpu: None,
+            peak: (0, 0),
             lost,
         }
     }
@@ -271,9 +272,35 @@ impl Sandbox for NamespaceSandbox {
         self.group()?.limit_cpu(millis)
     }
 
-    fn usage(&mut self) -> Usage {
-        self.held.group.as_ref().map(super::Group::usage).unwrap_or_default()
+    fn memory_peak_bytes(&mut self) -> u64 {
+        let Some(group) = &self.held.group else { return self.peak.1 };
+        match group.memory_peak() {
+            // What stands behind an unchanged peak has not changed either.
+            Some(peak) if peak == self.peak.0 => {}
+            Some(peak) => {
+                let held = peak.saturating_sub(group.reclaimable_memory());
+                self.peak = (peak, held.max(self.peak.1));
+            }
+            None => self.peak.1 = self.peak.1.max(resident_peak(self.held.pid)),
+        }
+        self.peak.1
     }
+
+    fn out_of_memory_kills(&mut self) -> u64 {
+        self.held.group.as_ref().map_or(0, super::Group::out_of_memory_kills)
+    }
+}
+
+/// Where no group counts: the largest resident memory of each living process, added up.
+fn resident_peak(pid: u32) -> u64 {
+    let read =
+        |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let own = read("status").lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    let children = read(&format!("task/{pid}/children"));
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    own.unwrap_or_default() * 1024 + children.map(resident_peak).sum::<u64>()
 }
 
 impl Drop for NamespaceSandbox {
