@@ -223,7 +223,13 @@ impl Function<'_> {
     /// If it isn't built.
     pub fn noop(name: &str) -> anyhow::Result<Function<'_>> {
         let content = std::fs::read(sibling("noop")?).context("cannot read noop")?;
-        Ok(Function { name, runtime: "provided.al2023", handler: "noop", file: "bootstrap", content })
+        Ok(Function {
+            name,
+            runtime: "provided.al2023",
+            handler: "noop",
+            file: "bootstrap",
+            content,
+        })
     }
 }
 
@@ -265,9 +271,8 @@ impl Contender {
             bail!("bench-relay says {line:?}");
         };
         let noop = sibling("noop")?;
-        let functions = (0..clients).map(|_| {
-            Process::start(Command::new(&noop).env("AWS_LAMBDA_RUNTIME_API", api))
-        });
+        let functions = (0..clients)
+            .map(|_| Process::start(Command::new(&noop).env("AWS_LAMBDA_RUNTIME_API", api)));
         let functions = functions.collect::<anyhow::Result<_>>()?;
         let address = address.parse()?;
         let request = request("POST", address, "/2015-03-31/functions/noop/invocations", b"{}");
@@ -328,7 +333,10 @@ pub fn fetch_emulator(directory: &Path) -> anyhow::Result<(PathBuf, String)> {
         let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         let inside = format!("samcli/local/rapid/aws-lambda-rie-{machine}");
         let mut content = Vec::new();
-        archive.by_name(&inside).context("the wheel holds no emulator")?.read_to_end(&mut content)?;
+        archive
+            .by_name(&inside)
+            .context("the wheel holds no emulator")?
+            .read_to_end(&mut content)?;
         std::fs::write(&binary, content)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&binary, mode)?;

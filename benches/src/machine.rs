@@ -9,7 +9,8 @@ pub fn facts() -> String {
     let kernel = read("/proc/sys/kernel/osrelease").trim().to_owned();
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let information = read("/proc/cpuinfo");
-    let model = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model =
+        information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown", |(_, model)| model);
     let memory = read("/proc/meminfo");
     let kib = memory.lines().find_map(|line| {
@@ -48,9 +49,9 @@ pub fn descendants(of: u32) -> Vec<u32> {
             continue;
         };
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| {
-            rest.split_whitespace().nth(1)?.parse().ok()
-        });
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
         if let Some(parent) = parent {
             children.entry(parent).or_default().push(pid);
         }

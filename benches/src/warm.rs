@@ -18,11 +18,10 @@ bench-warm [--rounds N] [--coldframe FILE] [--cache DIR] [--no-emulator]
   prints a Markdown section; timings never make it fail";
 
 /// Calls of one contender in one round.
-const TIGHT_CALLS: usize = 3000;
-const TIGHT_CALLS_EMULATOR: usize = 1000;
+const TIGHT_CALLS: usize = 1500;
 const WARM_UP_CALLS: usize = 100;
 /// How long one paced round lasts.
-const PACED_ROUND: Duration = Duration::from_millis(1500);
+const PACED_ROUND: Duration = Duration::from_millis(1000);
 /// Before one in so many paced calls, the environment's state is asked for.
 const LOOK_EVERY: usize = 5;
 const CONCURRENT_ROUND: Duration = Duration::from_millis(700);
@@ -41,14 +40,12 @@ fn main() -> anyhow::Result<()> {
     };
     let mut coldframe = Coldframe::start(&options.coldframe)?;
     coldframe.create(&Function::noop("noop")?)?;
-    let mut contenders = vec![
-        Side {
-            name: "coldframe",
-            address: coldframe.address,
-            request: coldframe.invocation("noop"),
-            pid: coldframe.service.pid(),
-        },
-    ];
+    let mut contenders = vec![Side {
+        name: "coldframe",
+        address: coldframe.address,
+        request: coldframe.invocation("noop"),
+        pid: coldframe.service.pid(),
+    }];
     let relay = Contender::relay(8)?;
     contenders.push(Side::of(&relay));
     let mut notes = Vec::new();
@@ -91,7 +88,7 @@ fn main() -> anyhow::Result<()> {
 
 fn options() -> anyhow::Result<Option<Options>> {
     let cache = std::env::current_exe()?.ancestors().nth(2).map(|target| target.join("bench"));
-    let mut rounds = 7;
+    let mut rounds = 11;
     let (mut coldframe, mut cache) = (None, cache.context("this program has no place")?);
     let mut emulator = true;
     let mut arguments = std::env::args().skip(1);
@@ -195,9 +192,7 @@ fn run(
     let cpu = machine::cpu_seconds(side.pid);
     match mode {
         Mode::Tight => {
-            let calls =
-                if side.name == "AWS emulator" { TIGHT_CALLS_EMULATOR } else { TIGHT_CALLS };
-            for _ in 0..calls {
+            for _ in 0..TIGHT_CALLS {
                 samples.push(side.call(&mut connection)?);
             }
         }
@@ -205,7 +200,9 @@ fn run(
             let every = Duration::from_millis(every);
             let mut next = Instant::now() + every;
             for number in 0..(PACED_ROUND.as_micros() / every.as_micros()) as usize {
-                if let Some(coldframe) = coldframe.as_deref_mut().filter(|_| number % LOOK_EVERY == 0) {
+                if let Some(coldframe) =
+                    coldframe.as_deref_mut().filter(|_| number % LOOK_EVERY == 0)
+                {
                     // Half way, so that the looking is over when the call begins.
                     wait(next - every / 2);
                     measured.looks += 1;

@@ -107,9 +107,7 @@ impl Connection {
         };
         let (head, rest) = (&bytes[..length], length + 4);
         let end = match header(head, "content-length") {
-            Some(text) => {
-                rest + text.parse::<usize>().map_err(|_| io::ErrorKind::InvalidData)?
-            }
+            Some(text) => rest + text.parse::<usize>().map_err(|_| io::ErrorKind::InvalidData)?,
             None if header(head, "transfer-encoding").is_some() => {
                 let last = b"0\r\n\r\n";
                 let at = bytes[rest..].windows(last.len()).position(|window| window == last);

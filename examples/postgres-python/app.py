@@ -1,7 +1,8 @@
-"""Opens its connection to PostgreSQL once for each execution environment, and keeps it.
+r"""Opens its connection to PostgreSQL once for each execution environment, and keeps it.
 
     pip install -r requirements.txt -t .
-    coldframe run . --allow-host-port 5432 --env DATABASE_URL=postgresql://postgres@127.0.0.1/postgres
+    coldframe run . --allow-host-port 5432 \
+        --env DATABASE_URL=postgresql://postgres@127.0.0.1/postgres
 
 `per_invocation.py` beside it is how not to do it.
 """

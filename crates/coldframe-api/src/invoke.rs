@@ -54,10 +54,8 @@ impl Service {
             trace_header: Some(trace.clone()),
             wants_log_tail,
         };
-        // Of its own task: a caller that goes away doesn't stop the function.
-        let invoker = self.invoker.clone();
-        let answer = tokio::spawn(async move { invoker.invoke(invocation).await });
-        let answer = answer.await.map_err(|error| Error::service(&error))?;
+        // A caller that goes away drops this future, and the function goes on.
+        let answer = self.invoker.invoke(invocation).await;
         let answer = answer.map_err(|refusal| match refusal {
             Refusal::Throttled { reason } => Error::throttled(reason),
             Refusal::Draining => Error::new("ServiceException", refusal.to_string()),

@@ -1,4 +1,4 @@
-"""The servers that functions talk to: PostgreSQL, and moto's S3. Real ones, on free ports of loopback."""
+"""The servers that functions talk to, on free ports of loopback: PostgreSQL, and moto's S3."""
 
 import glob
 import os

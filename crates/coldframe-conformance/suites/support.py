@@ -36,13 +36,17 @@ WHOLE_CPU_MB = 1769
 
 
 def wait_until(condition, what, deadline_s=DEADLINE_S):
-    """The first true value of `condition()`; fails when it takes longer than the deadline."""
+    """The first true value of `condition()`; fails when it takes longer than the deadline.
+
+    `what` may be a function, for what is to be told as it stands then.
+    """
     end = time.monotonic() + deadline_s
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
+            what = what() if callable(what) else what
             raise AssertionError(f"not within {deadline_s} s: {what}")
         time.sleep(0.01)
 
@@ -102,7 +106,9 @@ class Service:
         match = re.fullmatch(r"ready on (http://127\.0\.0\.1:(\d+)) \(.*\)\n", line)
         if not match:
             self.process.wait(DEADLINE_S)
-            raise AssertionError(f"no ready line but {line!r}; {self.stderr()}")
+            self.process.stdout.close()
+            with self.errors:
+                raise AssertionError(f"no ready line but {line!r}; {self.stderr()}")
         self.url, self.port = match[1], int(match[2])
         return self
 

@@ -1,5 +1,6 @@
 """The examples, run as they are: real clients, real servers, AWS's own runtime clients."""
 
+import re
 import time
 import unittest
 
@@ -91,6 +92,16 @@ class PostgresPython(Example):
         )
         self.client.delete_function(FunctionName=name)
         support.wait_until(lambda: not self.postgres.backends(), "nobody is connected")
+
+    def test_it_runs_as_its_text_says(self):
+        done = tools.coldframe(
+            *["run", tools.example("postgres-python"), "--allow-host-port", self.postgres.port],
+            *["--env", f"DATABASE_URL={self.postgres.url}"],
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+        backends = re.findall(r'^  → .*"backend": (\d+)', done.stdout, re.MULTILINE)
+        self.assertEqual(len(backends), 3, done.stdout)
+        self.assertEqual(len(set(backends)), 1, done.stdout)
 
     def test_a_connection_of_the_handler_is_a_new_one_each_time(self):
         name = self.function("inside", "per_invocation.handler")
@@ -223,7 +234,9 @@ class WithoutServers(Example):
         self.assertEqual(self.invoke(name)["invocations"], 3)
 
     def test_python_by_awslambdaric(self):
-        self.check_runtime_client("ric-python", "runtime-client-python", "app.handler", "ValueError")
+        self.check_runtime_client(
+            "ric-python", "runtime-client-python", "app.handler", "ValueError"
+        )
 
     def test_node_by_aws_lambda_ric(self):
         self.check_runtime_client("ric-node", "runtime-client-node", "index.handler", "RangeError")

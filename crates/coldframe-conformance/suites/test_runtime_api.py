@@ -134,7 +134,7 @@ class Next(unittest.TestCase):
 
     def test_connection_closed_while_waiting(self):
         # The event isn't lost with a connection that is gone: the runtime asks again.
-        name = deploy_script(client, "gone-next", Timeout=10)
+        name = deploy_script(client, "gone-next", Timeout=3)
         code = """
             post(identity, "response", "1")
             for _ in range(5):
@@ -468,6 +468,12 @@ class Response(unittest.TestCase):
         self.assertEqual((answer.error, answer.payload), (None, b"[1]"))
         self.assertEqual(self.taken(), ACCEPTED)
 
+    # The end of a connection is noticed a moment later; `next` is refused until then.
+    NOTICED = (
+        "while 'RuntimeResponseSentState' not in call('POST', API + '/init/error').text:\n"
+        "    time.sleep(0.001)\n"
+    )
+
     def test_ee_V10_truncated(self):
         uploads = {
             "chunked": ('{"Transfer-Encoding": "chunked", "Content-Length": None}', 'b"5\\r\\nab"'),
@@ -487,7 +493,7 @@ class Response(unittest.TestCase):
                 with self.subTest(kind=kind, ending=ending):
                     code = (
                         "STATE['got'] = None\nupload = Connection().request('POST', API + '/invocation/' + identity + "
-                        f"'/response', {body}, {fields})\n{end}\nraise Answered"
+                        f"'/response', {body}, {fields})\n{end}\n{self.NOTICED}raise Answered"
                     )
                     answer = run(client, shared, code, tail=True)
                     self.assertEqual(answer.error, "Unhandled")
@@ -500,11 +506,10 @@ class Response(unittest.TestCase):
                     ]))
 
     def test_ee_V10_truncated_error(self):
-        code = """
-            upload = Connection().request("POST", API + "/invocation/" + identity + "/error", b"{", {"Content-Length": "9"})
-            upload.close()
-            raise Answered
-        """
+        code = (
+            "upload = Connection().request('POST', API + '/invocation/' + identity + '/error', b'{', "
+            f"{{'Content-Length': '9'}})\nupload.close()\n{self.NOTICED}raise Answered"
+        )
         self.assertEqual(run(client, shared, code).error, "Unhandled")
         self.assertEqual(result_of(client, shared, "result = 1"), 1)
 

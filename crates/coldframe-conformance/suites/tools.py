@@ -19,7 +19,10 @@ TOOLS = Path(os.environ["COLDFRAME_TOOLS"]).absolute()
 SUITES = Path(__file__).resolve().parent
 EXAMPLES = SUITES.parents[2] / "examples"
 # Debian's packages that compile aws-lambda-ric's native part.
-COMPILERS = {"g++": "g++", "make": "make", "cmake": "cmake"} | {
+COMPILERS = {
+    "g++": "g++",
+    "make": "make",
+    "cmake": "cmake",
     "autoconf": "autoconf",
     "automake": "automake",
     "libtoolize": "libtool",
@@ -47,7 +50,7 @@ def run(*command, check=True, **options):
 
 
 def once(name, key, make):
-    """The directory below `COLDFRAME_TOOLS` that `make(directory)` has filled, once for each key."""
+    """The directory that `make(directory)` has filled, once for each key."""
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     target = TOOLS / "examples" / f"{name}-{digest}"
     if not target.exists():
@@ -73,7 +76,7 @@ def example(name):
     """The directory of an example with its dependencies in it."""
     files = sources(EXAMPLES / name)
     python = "/usr/bin/python3" if (EXAMPLES / name / "bootstrap").exists() else None
-    versions = [python_version(python), support.interpreters().get(node_runtime())]
+    versions = [python_version(python), node_runtime()]
     key = [[path.name, path.stat().st_mode, path.read_text()] for path in files]
 
     def make(directory):
@@ -147,10 +150,3 @@ def package(directory):
 def coldframe(*arguments, **options):
     """The binary's command line, run to its end."""
     return run(support.BINARY, *arguments, check=False, **options)
-
-
-def example_zip(name, directory):
-    """The package of an example as a file in `directory`, for tools that want a file."""
-    path = Path(directory) / f"{name}.zip"
-    path.write_bytes(package(example(name)))
-    return path

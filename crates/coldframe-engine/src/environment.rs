@@ -26,6 +26,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::FunctionLog;
 use crate::environment_variables::{self, Credentials};
 use crate::output::{Lines, Tail};
 use crate::pool::{Job, Offered, Pool};
@@ -105,7 +106,6 @@ async fn make(
         Err(_) => Vec::new(),
     };
     let spec = sandbox::Spec {
-        name: living.id.simple(),
         hostname: environment_variables::hostname(living.id),
         mounts,
         memory_bytes: function.memory.bytes(),
@@ -132,7 +132,11 @@ async fn make(
         events,
         start,
         variables,
-        log: Log { stream: log_stream.into(), tail: None },
+        log: Log {
+            function: living.shared.logs.of(&function.arn),
+            stream: log_stream.into(),
+            tail: None,
+        },
         runtime: None,
         output: None,
         lines: Lines::default(),
@@ -212,6 +216,7 @@ struct Running {
 }
 
 struct Log {
+    function: Arc<FunctionLog>,
     stream: Arc<str>,
     tail: Option<Tail>,
 }
@@ -271,7 +276,7 @@ impl Environment {
             }
             Input::Sandbox(sandbox::Event::AllGone) => self.step(living, Event::Gone).await,
             Input::Sandbox(sandbox::Event::Lost) => self.lose(living).await,
-            Input::Output => self.read_output(living),
+            Input::Output => self.read_output(),
             Input::Deadline => self.take_deadline(living).await,
         }
     }
@@ -334,7 +339,7 @@ impl Environment {
         while let Ok(report) = self.reports.try_recv() {
             self.take_report(living, report).await;
         }
-        self.read_output(living);
+        self.read_output();
         let exit = match exit {
             sandbox::Exit::Code(code) => error::Exit::Code(code),
             sandbox::Exit::Signal { signal, core_dumped } => {
@@ -431,6 +436,8 @@ impl Environment {
                 self.tell(living, event::Event::Frozen { took: began.elapsed() });
             }
             Action::Thaw => {
+                // The event is written before the runtime wakes: it wakes once, not twice.
+                tokio::task::yield_now().await;
                 let began = Instant::now();
                 self.sandbox.thaw()?;
                 self.tell(living, event::Event::Thawed { took: began.elapsed() });
@@ -463,23 +470,23 @@ impl Environment {
                 self.sandbox.kill_all()?;
             }
             Action::StopLater => self.stop_later = true,
-            Action::Destroy => self.read_output(living),
+            Action::Destroy => self.read_output(),
         }
         Ok(())
     }
 
     fn tell(&mut self, living: &Living, event: event::Event) {
         if let Some(line) = log::line(&event) {
-            self.print(living, &line);
+            self.print(&line);
         }
         living.handle.happened(event);
     }
 
-    fn print(&mut self, living: &Living, line: &str) {
+    fn print(&mut self, line: &str) {
         if let Some(tail) = &mut self.log.tail {
             tail.push(line);
         }
-        living.shared.logs.append(&self.function.arn, &self.log.stream, line);
+        self.log.function.append(&self.log.stream, line);
     }
 
     fn failure_status(&self) -> Status {
@@ -501,7 +508,7 @@ impl Environment {
             let runtime = self.function.runtime.to_string();
             let line =
                 log::init_start_line(&runtime, &self.function.arn.region, &version_hash(&runtime));
-            self.print(living, &line);
+            self.print(&line);
         }
         self.pending.push_back(Event::ExtensionsRegistered);
     }
@@ -568,7 +575,7 @@ impl Environment {
             self.init.unreported = Some(duration);
         }
         if status != Status::Success {
-            self.read_output(living);
+            self.read_output();
         }
         self.tell(living, event::Event::InitReport { phase, duration, status });
     }
@@ -699,17 +706,17 @@ impl Environment {
 
     fn tell_report(&mut self, living: &mut Living) {
         self.settle_init_failure();
-        self.read_output(living);
-        self.lines_flush(living);
+        self.read_output();
+        self.lines_flush();
         let Some(mut running) = self.invocation.take() else { return };
         let request_id = running.job.invocation.request_id;
         if running.status == Status::Timeout {
             let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
             let timed_out = error::timeout_message(self.function.timeout);
-            self.print(living, &format!("{now} {request_id} {timed_out}"));
-            self.print(living, "");
+            self.print(&format!("{now} {request_id} {timed_out}"));
+            self.print("");
         }
-        self.print(living, &log::end_line(request_id));
+        self.print(&log::end_line(request_id));
         let duration = match running.status {
             // Not what the timer's lateness adds.
             Status::Timeout => self.function.timeout,
@@ -746,8 +753,8 @@ impl Environment {
 
     fn reinitialise(&mut self, living: &mut Living) {
         let took = self.init.began.map(|began| began.elapsed()).unwrap_or_default();
-        self.read_output(living);
-        self.lines_flush(living);
+        self.read_output();
+        self.lines_flush();
         self.output = None;
         self.runtime = None;
         self.failure = None;
@@ -760,7 +767,7 @@ impl Environment {
 
     /// Takes what is in the pipe now, up to a bound: a process that never stops printing must not
     /// keep everything else waiting. What is left is read at the next turn.
-    fn read_output(&mut self, living: &Living) {
+    fn read_output(&mut self) {
         let Some(output) = &self.output else { return };
         let mut buffer = vec![0; 64 * 1024];
         let mut taken = 0;
@@ -789,15 +796,15 @@ impl Environment {
         }
         self.lines = lines;
         for line in read {
-            self.print(living, &line);
+            self.print(&line);
         }
     }
 
-    fn lines_flush(&mut self, living: &Living) {
+    fn lines_flush(&mut self) {
         let mut last = None;
         self.lines.flush(|line| last = Some(line.to_owned()));
         if let Some(line) = last {
-            self.print(living, &line);
+            self.print(&line);
         }
     }
 }

@@ -26,7 +26,7 @@ use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_sandbox::Driver;
 use tokio::sync::{Notify, oneshot};
 
-pub use self::logs::{LogLine, Logs};
+pub use self::logs::{FunctionLog, LogLine, Logs};
 pub use self::runtimes::{Bootstraps, HostRuntime, HostRuntimes};
 pub use self::view::{EnvironmentView, Moment};
 

@@ -28,37 +28,46 @@ pub struct LogLine {
 /// The logs of all functions.
 #[derive(Debug, Default)]
 pub struct Logs {
-    functions: Mutex<HashMap<FunctionArn, Kept>>,
+    functions: Mutex<HashMap<FunctionArn, Arc<FunctionLog>>>,
 }
 
+/// The log of one function.
 #[derive(Debug)]
-struct Kept {
-    lines: VecDeque<LogLine>,
-    bytes: usize,
+pub struct FunctionLog {
+    kept: Mutex<Kept>,
     followers: broadcast::Sender<LogLine>,
 }
 
-impl Default for Kept {
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+}
+
+impl Default for FunctionLog {
     fn default() -> Self {
         let (followers, _) = broadcast::channel(FOLLOWED_LINES_MAX);
-        Self { lines: VecDeque::new(), bytes: 0, followers }
+        Self { kept: Mutex::default(), followers }
     }
 }
 
 impl Logs {
+    /// The log of a function, from now on if it has none.
+    pub fn of(&self, function: &FunctionArn) -> Arc<FunctionLog> {
+        lock(&self.functions).entry(function.clone()).or_default().clone()
+    }
+}
+
+impl FunctionLog {
     /// Adds a line.
-    pub fn append(&self, function: &FunctionArn, stream: &Arc<str>, text: &str) {
+    pub fn append(&self, stream: &Arc<str>, text: &str) {
         let line = LogLine { at: SystemTime::now(), stream: stream.clone(), text: text.into() };
-        let mut functions = lock(&self.functions);
-        if !functions.contains_key(function) {
-            functions.insert(function.clone(), Kept::default());
-        }
-        let Some(kept) = functions.get_mut(function) else { return };
-        kept.bytes += text.len();
-        if kept.followers.receiver_count() > 0 {
+        let mut kept = lock(&self.kept);
+        if self.followers.receiver_count() > 0 {
             // Nobody may have stayed.
-            let _ = kept.followers.send(line.clone());
+            let _ = self.followers.send(line.clone());
         }
+        kept.bytes += text.len();
         kept.lines.push_back(line);
         while kept.bytes > KEPT_BYTES_MAX
             && let Some(oldest) = kept.lines.pop_front()
@@ -68,9 +77,8 @@ impl Logs {
     }
 
     /// The lines kept, and every later one.
-    pub fn follow(&self, function: &FunctionArn) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
-        let mut functions = lock(&self.functions);
-        let kept = functions.entry(function.clone()).or_default();
-        (kept.lines.iter().cloned().collect(), kept.followers.subscribe())
+    pub fn follow(&self) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
+        let kept = lock(&self.kept);
+        (kept.lines.iter().cloned().collect(), self.followers.subscribe())
     }
 }

@@ -67,6 +67,8 @@ struct Init {
     /// The host's numbers of spawned processes, by pid.
     processes: HashMap<u32, u32>,
     configure: Configure,
+    /// Where spawned processes go, so that they can be frozen without PID 1.
+    cgroup: Option<OwnedFd>,
     /// A `KillAll` waits for its `AllGone`.
     killing: bool,
 }
@@ -79,6 +81,7 @@ impl Init {
             children,
             processes: HashMap::new(),
             configure: Configure::default(),
+            cgroup: None,
             killing: false,
         })
     }
@@ -119,7 +122,10 @@ impl Init {
         match request {
             Request::Configure(configure) => {
                 match become_environment(&configure, descriptors) {
-                    Ok(()) => self.tell(&Event::Configured)?,
+                    Ok(cgroup) => {
+                        self.cgroup = cgroup;
+                        self.tell(&Event::Configured)?;
+                    }
                     Err(failed) => {
                         self.tell(&failure(&failed))?;
                         return Err(failed.source);
@@ -198,7 +204,11 @@ impl Init {
         let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
         let (report, reported) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|errno| (SpawnStep::Fork, errno.raw_os_error()))?;
-        match sys::fork_single_threaded().map_err(at(SpawnStep::Fork))? {
+        let forked = match &self.cgroup {
+            Some(cgroup) => sys::fork_into(cgroup.as_fd()),
+            None => sys::fork_single_threaded(),
+        };
+        match forked.map_err(at(SpawnStep::Fork))? {
             None => {
                 drop(report);
                 let (step, errno) = become_process(&self.configure, spawn, output);
@@ -229,7 +239,11 @@ impl Init {
 }
 
 /// Mounts, names, network, users, filter: in the order in which rights are given away.
-fn become_environment(configure: &Configure, mut fds: Descriptors) -> Result<(), StepFailed> {
+/// Gives the cgroup of everything spawned, if there is one.
+fn become_environment(
+    configure: &Configure,
+    mut fds: Descriptors,
+) -> Result<Option<OwnedFd>, StepFailed> {
     for target in &configure.mounts {
         let tree = fds.pop_front().ok_or(io::ErrorKind::InvalidInput).step("receive a mount")?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -277,7 +291,8 @@ fn become_environment(configure: &Configure, mut fds: Descriptors) -> Result<(),
     // Forgotten by the kernel when the user changed.
     let kill = Some(rustix::process::Signal::KILL);
     rustix::process::set_parent_process_death_signal(kill).step("follow the parent")?;
-    sys::install_filter(&seccomp::filter()).step("install the system call filter")
+    sys::install_filter(&seccomp::filter()).step("install the system call filter")?;
+    Ok(fds.pop_front().filter(|_| configure.cgroup))
 }
 
 fn route_socket() -> io::Result<OwnedFd> {
@@ -359,6 +374,5 @@ fn prepare_process(configure: &Configure, output: Option<OwnedFd>) -> io::Result
         rustix::thread::set_thread_res_uid(user, user, user)?;
     }
     set_rights(CapabilitySet::empty())?;
-    // PID 1 is undumpable and its children inherit that until they exec something readable.
-    Ok(())
+    sys::install_filter(&seccomp::no_clone3())
 }

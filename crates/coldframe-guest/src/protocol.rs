@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Become the environment. Descriptors: one detached mount for each of `mounts`, then the user
-    /// namespace if `enter_user_namespace`.
+    /// namespace if `enter_user_namespace`, then the cgroup of everything spawned if `cgroup`.
     Configure(Configure),
     /// Start a process. Descriptor: where stdout and stderr go.
     Spawn(Spawn),
@@ -28,6 +28,7 @@ pub struct Configure {
     /// Absolute targets of the mounts, in the order of their descriptors.
     pub mounts: Vec<String>,
     pub enter_user_namespace: bool,
+    pub cgroup: bool,
     /// Mount a tmpfs of this size, MB, at `/tmp`: only where the host could not hand one in.
     pub scratch_mb: Option<u32>,
     /// User and group of everything spawned, as seen inside.
@@ -212,6 +213,7 @@ impl Request {
                     .text(&configure.hostname)
                     .texts(&configure.mounts)
                     .u8(configure.enter_user_namespace.into())
+                    .u8(configure.cgroup.into())
                     .option(configure.scratch_mb.map(u64::from))
                     .u32(configure.uid)
                     .u32(configure.gid)
@@ -253,6 +255,7 @@ impl Request {
                 hostname: input.text()?,
                 mounts: input.texts()?,
                 enter_user_namespace: input.bool()?,
+                cgroup: input.bool()?,
                 scratch_mb: match input.option()? {
                     Some(mb) => Some(u32::try_from(mb).map_err(|_| Malformed)?),
                     None => None,

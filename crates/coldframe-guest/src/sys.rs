@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, pid_t, sock_filter, sock_fprog};
 
@@ -27,6 +27,24 @@ pub(crate) fn fork_single_threaded() -> io::Result<Option<u32>> {
     // SAFETY: fork has no memory preconditions; both callers above make sure that this is the only
     // thread, so the child may allocate and run ordinary code.
     let pid = check(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid as u32))
+}
+
+/// The same into a version 2 cgroup. `None` in the child.
+pub(crate) fn fork_into(cgroup: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    // SAFETY: clone_args is plain data for which all zeroes is valid.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // `linux/sched.h`: CLONE_INTO_CGROUP; libc's constant overflows its type.
+    args.flags = 0x2_0000_0000;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = cgroup.as_raw_fd() as u64;
+    // SAFETY: `args` is a valid clone_args of the size given. Without CLONE_VM the child has a copy
+    // of everything, and like its parent, PID 1, it is single-threaded.
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
     Ok((pid != 0).then_some(pid as u32))
 }
 

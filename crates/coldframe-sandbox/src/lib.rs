@@ -29,8 +29,6 @@ pub trait Driver: Send + Sync {
 /// What a sandbox is to be.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Names it in the host's files: letters, digits and hyphens.
-    pub name: String,
     pub hostname: String,
     /// Directories seen read-only inside.
     pub mounts: Vec<Mount>,

@@ -94,6 +94,8 @@ struct Ids {
 }
 
 struct UserNamespace {
+    /// The id outside of 0 inside.
+    base: u32,
     fd: OwnedFd,
 }
 
@@ -101,6 +103,8 @@ struct UserNamespace {
 struct Prepared {
     control: Control,
     held: Held,
+    /// Where spawned processes go.
+    cgroup: Option<OwnedFd>,
     listeners: VecDeque<std::net::TcpListener>,
     scratch: Option<OwnedFd>,
     scratch_mb: u32,
@@ -223,7 +227,7 @@ impl Shared {
             ids.made
         };
         let base = FIRST_ID + number * nursery::IDS;
-        Ok(UserNamespace { fd: self.nursery.user_namespace(base).await? })
+        Ok(UserNamespace { base, fd: self.nursery.user_namespace(base).await? })
     }
 
     async fn prepare(self: &Arc<Self>, scratch_mb: u32) -> Result<Prepared, Error> {
@@ -231,21 +235,15 @@ impl Shared {
         let group = self.hierarchy.group(&format!("{number}"))?;
         let mut held =
             Held { shared: self.clone(), group: None, pidfd: None, user: None, link: None, pid: 0 };
-        let directory = match group.directory() {
-            Some(path) => {
-                let flags = rustix::fs::OFlags::DIRECTORY
-                    | rustix::fs::OFlags::RDONLY
-                    | rustix::fs::OFlags::CLOEXEC;
-                let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
-                Some(step(opened, "open the cgroup")?)
-            }
-            None => None,
-        };
+        let cgroups = group.open()?;
         held.group = Some(group);
         if !self.rootless {
-            held.user = Some(self.user_namespace().await?);
+            let user = held.user.insert(self.user_namespace().await?);
+            if let Some(group) = &held.group {
+                group.delegate(user.base)?;
+            }
         }
-        let cgroup = directory.as_ref().map(AsFd::as_fd);
+        let cgroup = cgroups.as_ref().map(|(init, _)| init.as_fd());
         let (pid, pidfd, control) = self.nursery.make(cgroup, &self.options.host_ports).await?;
         held.pidfd = Some(pidfd);
         held.pid = pid;
@@ -273,11 +271,13 @@ impl Shared {
             (held, scratch)
         })
         .await?;
-        Ok(Prepared { control, held, listeners, scratch: scratch?, scratch_mb })
+        let cgroup = cgroups.map(|(_, function)| function);
+        Ok(Prepared { control, held, cgroup, listeners, scratch: scratch?, scratch_mb })
     }
 
     async fn configure(self: &Arc<Self>, prepared: Prepared, spec: Spec) -> Result<Created, Error> {
-        let Prepared { mut control, held, mut listeners, mut scratch, scratch_mb } = prepared;
+        let Prepared { mut control, held, cgroup, mut listeners, mut scratch, scratch_mb } =
+            prepared;
         if scratch_mb != spec.scratch_mb && !self.rootless {
             let shared = self.clone();
             scratch = Some(blocking(move || shared.scratch.take(spec.scratch_mb)).await??);
@@ -298,6 +298,7 @@ impl Shared {
             hostname: spec.hostname,
             mounts,
             enter_user_namespace: !self.rootless,
+            cgroup: cgroup.is_some(),
             scratch_mb: self.rootless.then_some(spec.scratch_mb),
             uid: nursery::USER,
             gid: nursery::GROUP,
@@ -310,6 +311,7 @@ impl Shared {
         if let Some(user) = &held.user {
             fds.push(user.fd.as_fd());
         }
+        fds.extend(cgroup.as_ref().map(AsFd::as_fd));
         control.send(&configure, &fds).await?;
         let answer = tokio::time::timeout(SETUP_LIMIT, control.expect("configure a sandbox")).await;
         match answer {

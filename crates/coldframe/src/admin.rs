@@ -78,7 +78,7 @@ impl Admin {
             region: identifier.region.unwrap_or_else(|| self.region.clone()).into(),
             name: identifier.name.into(),
         };
-        let (kept, following) = self.logs.follow(&arn);
+        let (kept, following) = self.logs.of(&arn).follow();
         let follow = query.split('&').any(|pair| pair == "follow=true");
         let body = if follow {
             followed(kept, following)

@@ -22,7 +22,6 @@ pub(crate) async fn doctor(mut instance: Instance) -> anyhow::Result<ExitCode> {
     };
 
     let spec = Spec {
-        name: "doctor".to_owned(),
         hostname: "doctor".to_owned(),
         mounts: Vec::new(),
         memory_bytes: 128 * 1024 * 1024,

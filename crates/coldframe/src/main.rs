@@ -52,8 +52,12 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Half of the processors serve, half are left to the functions: an invocation that stays on one
+/// thread costs half of one that wanders.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((processors / 2).max(1))
         .enable_all()
         .thread_name("coldframe")
         .build()

@@ -92,16 +92,18 @@ async function life() {
 
   const absent = { FunctionName: "absent" };
   const stale = { FunctionName, RevisionId: "00000000-0000-0000-0000-000000000000" };
-  const noZip = create(`${name}-d`, Buffer.from("no zip"));
-  const noJson = send("Invoke", { FunctionName, Payload: "{" });
-  const revised = send("UpdateFunctionConfiguration", stale);
+  const noJson = { FunctionName, Payload: "{" };
+  const noZip = Buffer.from("no zip");
   const errors = {
     notFound: await error(send("GetFunction", absent), "ResourceNotFoundException"),
     invokeNotFound: await error(send("Invoke", absent), "ResourceNotFoundException"),
     conflict: await error(create(name, zip), "ResourceConflictException"),
-    invalid: await error(noZip, "InvalidParameterValueException"),
-    precondition: await error(revised, "PreconditionFailedException"),
-    content: await error(noJson, "InvalidRequestContentException"),
+    invalid: await error(create(`${name}-d`, noZip), "InvalidParameterValueException"),
+    precondition: await error(
+      send("UpdateFunctionConfiguration", stale),
+      "PreconditionFailedException",
+    ),
+    content: await error(send("Invoke", noJson), "InvalidRequestContentException"),
     unimplemented: await error(send("PublishVersion", { FunctionName })),
   };
 

@@ -7,6 +7,7 @@ fn requests() -> Vec<Request> {
             hostname: "169-254-76-1".into(),
             mounts: vec!["/var/task".into(), "/tmp".into()],
             enter_user_namespace: true,
+            cgroup: true,
             scratch_mb: Some(512),
             uid: 993,
             gid: 990,

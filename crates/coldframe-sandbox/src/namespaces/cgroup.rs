@@ -3,9 +3,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
 
@@ -137,8 +140,14 @@ impl Hierarchy {
                     .open(&path)
                     .map_err(|error| Error::Cgroup(path, error))
             };
-            group.freeze = Some(open("cgroup.freeze", true)?);
-            group.events = Some(open("cgroup.events", false)?);
+            // PID 1 apart from what it spawns: a frozen sandbox costs nothing but the function's own
+            // threads to stop and to wake.
+            for part in [INIT, FUNCTION] {
+                let part = path.join(part);
+                fs::create_dir(&part).map_err(|error| Error::Cgroup(part, error))?;
+            }
+            group.freeze = Some(open("function/cgroup.freeze", true)?);
+            group.events = Some(open("function/cgroup.events", false)?);
             group.unified = Some(path);
         }
         for (index, place) in self.controllers.iter().enumerate() {
@@ -224,6 +233,10 @@ fn enable_controllers(root: &Path, directory: &Path) -> Vec<String> {
     usable.split_whitespace().map(str::to_owned).collect()
 }
 
+/// Parts of a version 2 group.
+const INIT: &str = "init";
+const FUNCTION: &str = "function";
+
 const MEMORY: usize = 0;
 const CPU: usize = 1;
 const PIDS: usize = 2;
@@ -239,9 +252,28 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// The version 2 group, to clone into.
-    pub(super) fn directory(&self) -> Option<&Path> {
-        self.unified.as_deref()
+    /// The version 2 groups to clone into: PID 1's, and that of what it spawns.
+    pub(super) fn open(&self) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
+        let Some(directory) = &self.unified else { return Ok(None) };
+        let open = |part: &str| {
+            let path = directory.join(part);
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(&path, flags, Mode::empty());
+            opened.map_err(|error| Error::Cgroup(path, error.into()))
+        };
+        Ok(Some((open(INIT)?, open(FUNCTION)?)))
+    }
+
+    /// Lets a user clone from PID 1's group into the function's: it must be able to write to that
+    /// and to their common parent.
+    pub(super) fn delegate(&self, user: u32) -> Result<(), Error> {
+        let Some(directory) = &self.unified else { return Ok(()) };
+        for path in [directory.join("cgroup.procs"), directory.join(FUNCTION).join("cgroup.procs")]
+        {
+            std::os::unix::fs::chown(&path, Some(user), None)
+                .map_err(|error| Error::Cgroup(path, error))?;
+        }
+        Ok(())
     }
 
     pub(super) fn can_freeze(&self) -> bool {
