@@ -1,6 +1,7 @@
 //! What `/proc` tells: of this machine, and of what processes use.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 
 /// One line: cores, processor, kernel, memory, load.
@@ -29,16 +30,22 @@ pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// CPU time that the present threads of a process have used, seconds.
-pub fn cpu_seconds(pid: u32) -> f64 {
+/// CPU time that each thread of a process has used, nanoseconds.
+pub fn cpu_of_threads(pid: u32) -> HashMap<OsString, u64> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     threads
         .filter_map(|thread| {
             let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<f64>().ok()
+            Some((thread.file_name(), text.split(' ').next()?.parse().ok()?))
         })
-        .sum::<f64>()
-        / 1e9
+        .collect()
+}
+
+/// What the threads of a process have used since `before`, µs. One that has ended counts nothing.
+pub fn cpu_micros_since(pid: u32, before: &HashMap<OsString, u64>) -> f64 {
+    let now = cpu_of_threads(pid);
+    let used = now.iter().map(|(thread, now)| now - before.get(thread).unwrap_or(&0));
+    used.sum::<u64>() as f64 / 1000.0
 }
 
 /// Every living process below one, with its parent.

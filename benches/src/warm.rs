@@ -189,7 +189,7 @@ fn run(
         side.call(&mut connection)?;
     }
     let mut samples = Vec::new();
-    let cpu = machine::cpu_seconds(side.pid);
+    let cpu = machine::cpu_of_threads(side.pid);
     match mode {
         Mode::Tight => {
             for _ in 0..TIGHT_CALLS {
@@ -216,8 +216,8 @@ fn run(
             }
         }
     }
-    let cpu = machine::cpu_seconds(side.pid) - cpu;
-    measured.cpu.push(cpu * 1e6 / samples.len() as f64);
+    let cpu = machine::cpu_micros_since(side.pid, &cpu);
+    measured.cpu.push(cpu / samples.len() as f64);
     measured.rounds.push(Round::of(samples));
     // The next one begins beside one that rests.
     if let Some(coldframe) = coldframe {

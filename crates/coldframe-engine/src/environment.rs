@@ -396,9 +396,6 @@ impl Environment {
             }
         };
         let from = std::mem::replace(&mut self.phase, next);
-        if from != next {
-            living.handle.set_phase(next);
-        }
         for action in actions {
             if let Err(error) = self.act(living, from, *action).await {
                 tracing::error!(environment_id = %living.id, ?action, error = chain(&error), "environment is given up");
@@ -407,6 +404,10 @@ impl Environment {
                 self.pending.push_back(Event::Lost);
                 return;
             }
+        }
+        // Only now: who sees `frozen` may rely on it.
+        if from != next {
+            living.handle.set_phase(next);
         }
     }
 
@@ -508,7 +509,8 @@ impl Environment {
             let runtime = self.function.runtime.to_string();
             let line =
                 log::init_start_line(&runtime, &self.function.arn.region, &version_hash(&runtime));
-            self.print(&line);
+            // Not part of any invocation's tail.
+            self.log.function.append(&self.log.stream, &line);
         }
         self.pending.push_back(Event::ExtensionsRegistered);
     }

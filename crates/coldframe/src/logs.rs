@@ -14,6 +14,9 @@ use crate::client::{Client, message};
 
 pub(crate) async fn logs(options: Logs) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(&options.endpoint.endpoint_url).await?;
+    // A name that no function has is an error, not an empty log.
+    let function = format!("/2015-03-31/functions/{}/configuration", options.function);
+    client.json(Method::GET, &function, None).await?;
     let query = if options.follow { "?follow=true" } else { "" };
     let path = format!("/_coldframe/logs/{}{query}", options.function);
     let response = client.send(Method::GET, &path, &[], Bytes::new()).await?;

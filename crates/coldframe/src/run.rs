@@ -25,6 +25,11 @@ use crate::instance::Instance;
 use crate::service::{Service, runtimes};
 
 pub(crate) async fn run(options: Run, instance: Instance) -> anyhow::Result<ExitCode> {
+    if !options.directory.is_dir() {
+        fs::read_dir(&options.directory).with_context(|| {
+            format!("cannot find the directory {}", options.directory.display())
+        })?;
+    }
     let event = event(&options.event)?;
     let (runtime, handler) = infer(&options, &runtimes(&instance))?;
     let package = pack(&options.directory)?;
@@ -32,10 +37,8 @@ pub(crate) async fn run(options: Run, instance: Instance) -> anyhow::Result<Exit
     let name = function_name(&options.directory)?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let service = Service::start(instance, &options.service(), listen).await?;
-    let client = Client::connect(&format!("http://{}", service.address)).await?;
-    let mut run = Session { client, name, shown: 0, failed: false };
     let function = json!({
-        "FunctionName": run.name,
+        "FunctionName": name,
         "Runtime": runtime,
         "Handler": handler,
         "Role": "arn:aws:iam::000000000000:role/coldframe-run",
@@ -44,15 +47,27 @@ pub(crate) async fn run(options: Run, instance: Instance) -> anyhow::Result<Exit
         "Timeout": options.timeout,
         "Environment": { "Variables": variables },
     });
-    println!("{}: {runtime}, handler {handler}, {} MB", run.name, options.memory);
-    run.deploy(&function).await?;
-    for number in 1..=options.times {
-        run.invoke(number, event.clone()).await?;
-    }
-    let failed = run.failed;
-    drop(run);
+    println!("{name}: {runtime}, handler {handler}, {} MB", options.memory);
+    let told = tell(&service, name, &function, options.times, event).await;
     service.drain().await;
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if told? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Deploys and invokes; `false` if an invocation failed.
+async fn tell(
+    service: &Service,
+    name: String,
+    function: &Value,
+    times: u32,
+    event: Bytes,
+) -> anyhow::Result<bool> {
+    let client = Client::connect(&format!("http://{}", service.address)).await?;
+    let mut session = Session { client, name, shown: 0, failed: false };
+    session.deploy(function).await?;
+    for number in 1..=times {
+        session.invoke(number, event.clone()).await?;
+    }
+    Ok(!session.failed)
 }
 
 struct Session {
