@@ -12,6 +12,7 @@ use coldframe_benches::contender::{
 use coldframe_benches::machine;
 use coldframe_benches::statistics::{Round, Spread, median, micros};
 use coldframe_benches::wire::Connection;
+use serde_json::Value;
 
 const HELP: &str = "\
 bench-warm [--rounds N] [--coldframe FILE] [--cache DIR] [--no-emulator]
@@ -207,8 +208,7 @@ fn run(
                     wait(next - every / 2);
                     measured.looks += 1;
                     let environments = coldframe.environments()?;
-                    measured.frozen +=
-                        usize::from(environments.iter().all(|one| one["state"] == "frozen"));
+                    measured.frozen += usize::from(rests(&environments));
                 }
                 wait(next);
                 samples.push(side.call(&mut connection)?);
@@ -221,11 +221,16 @@ fn run(
     measured.rounds.push(Round::of(samples));
     // The next one begins beside one that rests.
     if let Some(coldframe) = coldframe {
-        until("the environment to be frozen", || {
-            Ok(coldframe.environments()?.iter().all(|one| one["state"] == "frozen"))
-        })?;
+        until("the environment to be frozen", || Ok(rests(&coldframe.environments()?)))?;
     }
     Ok(())
+}
+
+/// One is frozen, and none of the others can take an invocation without being thawed.
+fn rests(environments: &[Value]) -> bool {
+    let is = |one: &Value, states: &[&str]| states.iter().any(|state| one["state"] == *state);
+    environments.iter().any(|one| is(one, &["frozen"]))
+        && !environments.iter().any(|one| is(one, &["idle", "invoke", "responded"]))
 }
 
 fn wait(until: Instant) {

@@ -173,7 +173,14 @@ class Service:
         environment, which is right and not what a test of reuse wants.
         """
         between = ("responded", "idle", "reset")
-        settled = lambda: not any(one["state"] in between for one in self.environments(name))
+
+        def settled():
+            try:
+                return not any(one["state"] in between for one in self.environments(name))
+            except (ConnectionError, http.client.HTTPException):
+                # It is ending, and answers nobody new.
+                return True
+
         wait_until(settled, f"environments of {name} have settled")
 
     def request(self, method, path, body=None, headers=None):

@@ -658,16 +658,20 @@ class Network(Hostile):
         self.attack(code, EXITED)
 
     def test_services_of_the_host(self):
-        # A listener on the host's loopback that nobody allowed, and the service's own API.
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.settimeout(0)
+        # Listeners that nobody allowed, on the host's loopback and on all of its addresses, and the
+        # service's own API.
+        addresses = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward, contextlib.suppress(OSError):
+            # Nothing is sent: it only picks the address that would send.
+            outward.connect(("192.0.2.1", 9))
+            addresses.add(outward.getsockname()[0])
+        with socket.create_server(("127.0.0.1", 0)) as own, socket.create_server(("0.0.0.0", 0)) as every:
             code = """
-                gateways = set()
+                hosts = {"127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", *event["addresses"]}
                 for line in open("/proc/net/route").read().splitlines()[1:]:
-                    gateway = bytes.fromhex(line.split()[2])[::-1]
-                    gateways.add(socket.inet_ntoa(gateway))
+                    hosts.add(socket.inet_ntoa(bytes.fromhex(line.split()[2])[::-1]))
                 result = []
-                for host in ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", *sorted(gateways)]:
+                for host in hosts:
                     for port in event["ports"]:
                         try:
                             socket.create_connection((host, port), 0.5).close()
@@ -675,10 +679,13 @@ class Network(Hostile):
                         except OSError:
                             pass
             """
-            ports = [listener.getsockname()[1], service.port]
-            self.assertEqual(self.attack(code, None, event={"ports": ports}).json, [])
-            with self.assertRaises(BlockingIOError):
-                listener.accept()
+            ports = [own.getsockname()[1], every.getsockname()[1], service.port]
+            event = {"ports": ports, "addresses": sorted(addresses)}
+            self.assertEqual(self.attack(code, None, event=event).json, [])
+            for listener in (own, every):
+                listener.settimeout(0)
+                with self.assertRaises(BlockingIOError):
+                    listener.accept()
 
     def test_an_allowed_port(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -833,8 +840,9 @@ class RuntimeApi(Hostile):
                 attempt("x" * 20000000),
             ]
         """)
+        # What is too large may be refused or taken, as long as nothing grows by it.
         for status in answer.json:
-            self.assertIn(status, (None, 400, 404, 414, 431), answer)
+            self.assertIn(status, (None, 200, 400, 404, 414, 431), answer)
 
     def test_endless_bodies(self):
         # To the invocation itself, to another id, to `init/error`, and to no route at all.
@@ -886,12 +894,12 @@ class RuntimeApi(Hostile):
     def test_paths_and_methods(self):
         self.nonsense("""
             for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "x"):
-                for path in ("../..", "../../../../etc/passwd", "%2e%2e/%2e%2e", "..%2f..", "x" * 5000, "%", "%zz", "%00", "'\"<>",
-                             "\xff\xfe"):
+                for path in ("../..", "../../../../etc/passwd", "%2e%2e/%2e%2e", "..%2f..", "x" * 5000, "%", "%zz", "%00", "'<>",
+                             "\\xff\\xfe"):
                     for what in ("response", "error", "..", ""):
                         own = Connection(5).request(method, f"{API}/invocation/{path}/{what}")
                         try:
-                            while b"\r\n" not in own.read:
+                            while b"\\r\\n" not in own.read:
                                 own.more()
                             assert own.read.split()[1].startswith(b"4"), (method, path, what, own.read)
                         except (EOFError, ConnectionError):

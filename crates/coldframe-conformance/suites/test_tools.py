@@ -146,7 +146,9 @@ class Cli(Served):
         }
         self.assertEqual(configuration, configuration | expected)
 
-        self.assertEqual(self.aws("delete-function", "--function-name", "life").stdout, "")
+        deleted = self.aws("delete-function", "--function-name", "life").stdout
+        # The status is a member of the model's answer; the body itself is empty.
+        self.assertEqual(json.loads(deleted), {"StatusCode": 204})
         self.fails("ResourceNotFoundException", "GetFunction", f"Function not found: {ARN}life")(
             "get-function", "--function-name", "life"
         )

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,6 +41,9 @@ const LAST_WORDS_LIMIT: Duration = Duration::from_millis(100);
 /// Output read at one go before other matters get their turn, bytes.
 const OUTPUT_TURN_BYTES: usize = 256 * 1024;
 
+/// One read of output, bytes: on the stack, as mostly there is nothing.
+const OUTPUT_READ_BYTES: usize = 8 * 1024;
+
 /// What the pool tells an environment.
 pub(crate) enum Command {
     Invoke(Box<Job>),
@@ -56,7 +60,7 @@ pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>) {
     let handle = Arc::new(Handle::new(id, function.clone(), log_stream.clone(), commands));
     lock(&shared.environments).insert(id, handle.clone());
     tokio::spawn(async move {
-        let living = Living { id, shared, pool, handle, offered: false };
+        let living = Living { id, shared, pool, handle, offered: false, finishing: false };
         match make(&living, function, &log_stream, receiver).await {
             Ok(environment) => environment.run(living).await,
             Err(error) => {
@@ -77,10 +81,23 @@ struct Living {
     handle: Arc<Handle>,
     /// The pool knows that it is not starting any more.
     offered: bool,
+    /// The pool counts on it to be free soon.
+    finishing: bool,
+}
+
+impl Living {
+    fn set_finishing(&mut self, finishing: bool) {
+        match (std::mem::replace(&mut self.finishing, finishing), finishing) {
+            (false, true) => self.pool.finishing(),
+            (true, false) => self.pool.finished(),
+            _ => {}
+        }
+    }
 }
 
 impl Drop for Living {
     fn drop(&mut self) {
+        self.set_finishing(false);
         if !self.offered {
             self.pool.failed("the execution environment ended before it was ready");
         }
@@ -144,6 +161,7 @@ async fn make(
         invocation: None,
         failure: None,
         deadline: None,
+        timer: Box::pin(tokio::time::sleep(INIT_LIMIT)),
         stop_later: false,
         cpu_limited: false,
         out_of_memory_kills: 0,
@@ -185,6 +203,8 @@ struct Environment {
     /// The first fatal error of this generation.
     failure: Option<FunctionError>,
     deadline: Option<Instant>,
+    /// Fires at the deadline or before it.
+    timer: Pin<Box<tokio::time::Sleep>>,
     stop_later: bool,
     cpu_limited: bool,
     out_of_memory_kills: u64,
@@ -244,18 +264,20 @@ impl Environment {
     }
 
     async fn input(&mut self) -> Input {
-        let deadline = self.deadline.map(tokio::time::Instant::from_std);
+        // The timer is left as it is unless it would fire too late: setting it earlier costs a
+        // system call, firing early for nothing costs next to nothing.
+        if let Some(deadline) = self.deadline.map(tokio::time::Instant::from_std)
+            && (deadline < self.timer.deadline() || self.timer.is_elapsed())
+        {
+            self.timer.as_mut().reset(deadline);
+        }
+        let timed = self.deadline.is_some();
         tokio::select! {
             biased;
             Some(report) = self.reports.recv() => Input::Report(report),
             command = self.commands.recv() => Input::Command(command),
             Some(event) = self.events.recv() => Input::Sandbox(event),
-            () = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            } => Input::Deadline,
+            () = &mut self.timer, if timed => Input::Deadline,
             () = async {
                 match &self.output {
                     Some(output) if output.readable().await.is_ok() => {}
@@ -354,6 +376,9 @@ impl Environment {
     }
 
     async fn take_deadline(&mut self, living: &mut Living) {
+        if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            return;
+        }
         self.deadline = None;
         match self.phase {
             Phase::Frozen | Phase::Idle | Phase::NeedsInit => {
@@ -445,7 +470,11 @@ impl Environment {
             }
             Action::TellStart => self.tell_start(living),
             Action::Deliver => self.deliver()?,
-            Action::Answer | Action::AnswerError => self.answer(),
+            Action::Answer => {
+                living.set_finishing(true);
+                self.answer();
+            }
+            Action::AnswerError => self.answer(),
             Action::TellRuntimeDone => {
                 self.settle_status();
                 if let Some(running) = &self.invocation {
@@ -456,6 +485,7 @@ impl Environment {
             }
             Action::TellReport => self.tell_report(living),
             Action::KillAll => {
+                living.set_finishing(false);
                 self.init.began = Some(Instant::now());
                 // A function that spins must not slow its own end.
                 self.limit_cpu(None)?;
@@ -576,14 +606,14 @@ impl Environment {
         if phase == InitPhase::Init && status == Status::Success {
             self.init.unreported = Some(duration);
         }
-        if status != Status::Success {
-            self.read_output();
-        }
+        // What init has printed comes before what is told of it.
+        self.read_output();
         self.tell(living, event::Event::InitReport { phase, duration, status });
     }
 
     fn offer(&mut self, living: &mut Living) {
         let first = !std::mem::replace(&mut living.offered, true);
+        living.set_finishing(false);
         self.deadline = None;
         match living.pool.offer(&living.handle, first) {
             Offered::Take(job) if !self.stop_later => {
@@ -771,7 +801,7 @@ impl Environment {
     /// keep everything else waiting. What is left is read at the next turn.
     fn read_output(&mut self) {
         let Some(output) = &self.output else { return };
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = [0; OUTPUT_READ_BYTES];
         let mut taken = 0;
         let mut lines = std::mem::take(&mut self.lines);
         let mut ended = false;

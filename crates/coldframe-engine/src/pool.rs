@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use coldframe_core::FunctionVersion;
 use coldframe_core::invoke::{Answer, Invocation, Refusal};
@@ -10,6 +11,9 @@ use tokio::sync::oneshot;
 use crate::environment::{self, Command};
 use crate::view::Handle;
 use crate::{Shared, Slot, lock};
+
+/// How long a waiting invocation trusts that an environment which has answered becomes free.
+const FINISH_LIMIT: Duration = Duration::from_millis(5);
 
 /// An invocation and whom to tell.
 pub(crate) struct Job {
@@ -32,6 +36,8 @@ struct Inner {
     waiting: VecDeque<Job>,
     /// Environments that are being made.
     starting: usize,
+    /// Environments whose caller has its answer and whose runtime is about to ask for the next event.
+    finishing: usize,
     living: usize,
     retired: bool,
 }
@@ -72,9 +78,41 @@ impl Pool {
             if inner.starting >= inner.waiting.len() {
                 return;
             }
+            if inner.starting + inner.finishing >= inner.waiting.len() {
+                // A caller who calls again at once meets its own environment on the way back.
+                let pool = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(FINISH_LIMIT).await;
+                    pool.start_for_waiting();
+                });
+                return;
+            }
             inner.starting += 1;
         }
         self.start();
+    }
+
+    /// Whoever still waits has waited long enough.
+    fn start_for_waiting(self: &Arc<Self>) {
+        let lacking = {
+            let mut inner = lock(&self.inner);
+            let lacking = inner.waiting.len().saturating_sub(inner.starting);
+            inner.starting += lacking;
+            lacking
+        };
+        for _ in 0..lacking {
+            self.start();
+        }
+    }
+
+    /// An environment has answered and will soon be free, or be lost.
+    pub(crate) fn finishing(&self) {
+        lock(&self.inner).finishing += 1;
+    }
+
+    /// It is free, or lost.
+    pub(crate) fn finished(&self) {
+        lock(&self.inner).finishing -= 1;
     }
 
     /// Starts one environment; `starting` counts it already.
@@ -140,12 +178,11 @@ impl Pool {
             let mut inner = lock(&self.inner);
             inner.living -= 1;
             // One that ended while an invocation waited for it is replaced.
-            let start = inner.starting < inner.waiting.len() && inner.living == inner.starting;
-            inner.starting += usize::from(start);
+            let start = inner.living == inner.starting;
             (inner.retired && inner.living == 0 && inner.waiting.is_empty(), start)
         };
         if start {
-            self.start();
+            self.start_for_waiting();
         }
         if forget {
             let mut pools =

@@ -1,10 +1,9 @@
 //! PID 1 of an environment: one thread, one loop.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
@@ -251,11 +250,11 @@ fn become_environment(
             .step(&format!("mount {target}"))?;
     }
     let no_more = MountFlags::NOSUID | MountFlags::NODEV;
-    let size = std::ffi::CString::new(SHARED_MEMORY).expect("a literal without NUL");
+    let size = CString::new(SHARED_MEMORY).expect("a literal without NUL");
     mount(c"tmpfs", c"/dev/shm", c"tmpfs", no_more | MountFlags::NOEXEC, Some(size.as_c_str()))
         .step("mount /dev/shm")?;
     if let Some(mb) = configure.scratch_mb {
-        let options = std::ffi::CString::new(format!("mode=1777,size={mb}m"));
+        let options = CString::new(format!("mode=1777,size={mb}m"));
         let options = options.expect("a number holds no NUL");
         mount(c"tmpfs", c"/tmp", c"tmpfs", no_more, Some(options.as_c_str())).step("mount /tmp")?;
     }
@@ -335,12 +334,17 @@ fn become_process(
     if let Err(errno) = rustix::process::chdir(spawn.cwd.as_str()) {
         return (SpawnStep::WorkingDirectory, errno.raw_os_error());
     }
-    let Some((file, arguments)) = spawn.argv.split_first() else {
+    let texts = |texts: &[String]| -> Result<Vec<CString>, _> {
+        texts.iter().map(|text| CString::new(text.as_str())).collect()
+    };
+    let (Ok(arguments), Ok(variables)) = (texts(&spawn.argv), texts(&spawn.env)) else {
+        // A text with a NUL inside is none that a program can be given.
+        return (SpawnStep::Exec, libc::EINVAL);
+    };
+    let Some(file) = arguments.first() else {
         return (SpawnStep::Exec, libc::ENOENT);
     };
-    let variables = spawn.env.iter().filter_map(|variable| variable.split_once('='));
-    // `exec` also gives back the default signal mask and SIGPIPE.
-    let error = Command::new(file).args(arguments).env_clear().envs(variables).exec();
+    let error = sys::execve(file, &arguments, &variables);
     (SpawnStep::Exec, error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 

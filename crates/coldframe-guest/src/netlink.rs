@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const NLM_F_REQUEST: u16 = 1;
@@ -185,6 +186,15 @@ impl Netlink {
             .with(IFLA_IFNAME, &nul_terminated(name))
             .nest(IFLA_LINKINFO, info);
         self.ask(RTM_NEWLINK, NLM_F_CREATE_EXCL, &link_head(0, 0), &attributes)
+    }
+
+    /// Removes an interface, and with it the other end of its pair. Done when this returns.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is gone already.
+    pub fn remove_link(&mut self, name: &str) -> io::Result<()> {
+        let attributes = Attributes::default().with(IFLA_IFNAME, &nul_terminated(name));
+        self.ask(RTM_DELLINK, 0, &link_head(0, 0), &attributes)
     }
 
     /// Gives an interface an IPv4 address.

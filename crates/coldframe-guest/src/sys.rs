@@ -1,6 +1,7 @@
 //! The system calls that no safe wrapper covers, one a function.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -95,6 +96,26 @@ pub fn ignore_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
+/// Becomes another program, with no signal blocked. Returns only if that failed.
+///
+/// Not `std`'s, which hands a file that is no program to a shell.
+pub(crate) fn execve(file: &CStr, arguments: &[CString], variables: &[CString]) -> io::Error {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, variables) = (pointers(arguments), pointers(variables));
+    // SAFETY: sigset_t is plain data, and sigemptyset initialises all of it.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `none` is valid for writes, and then for reads; the old mask isn't asked for.
+    unsafe {
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+    // SAFETY: both lists end with a null pointer, and all they point to outlives the call.
+    unsafe { libc::execve(file.as_ptr(), arguments.as_ptr(), variables.as_ptr()) };
+    io::Error::last_os_error()
+}
+
 /// Installs a filter for this process and all it starts. `no_new_privs` must be set.
 pub fn install_filter(program: &[sock_filter]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -111,4 +132,30 @@ pub fn install_filter(program: &[sock_filter]) -> io::Result<()> {
 pub fn exit_now(code: c_int) -> ! {
     // SAFETY: _exit has no preconditions and doesn't return.
     unsafe { libc::_exit(code) }
+}
+
+/// Replaces the command line that `/proc` shows of this process.
+///
+/// # Errors
+/// If `/proc` doesn't tell where it lies.
+pub fn rename_command_line(name: &str) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    // Fields 48 and 49 of proc(5), arg_start and arg_end; the first behind the name is 3.
+    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<usize>().ok());
+    let (Some(start), Some(end)) = (number(48), number(49)) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    if start == 0 || end <= start {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: the kernel says that the arguments' bytes lie there, on the first thread's stack, which
+    // is mapped and writable for the life of the process. Rust hands out only copies of them; the last
+    // byte stays NUL, so that whoever reads them later finds an end.
+    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) };
+    area.fill(0);
+    let length = name.len().min(area.len() - 1);
+    area[..length].copy_from_slice(&name.as_bytes()[..length]);
+    Ok(())
 }

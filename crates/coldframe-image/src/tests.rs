@@ -86,6 +86,15 @@ fn no_archive_leaves_its_tree() {
     check_refused(&zip(&[Link("a", "/opt/../etc/shadow")]), "points out of the package");
     check_refused(&zip(&[Link("a", "."), File("a/b", 0o644, b"")]), "lies behind a link");
     check_refused(&zip(&[File("a/b", 0o644, b""), Link("a", ".")]), "lies behind a link");
+    // Each link alone stays within; made one through the other they climb.
+    let climb = [
+        Link("a/a/a/a/link", "../../../.."),
+        Link("a/a/a/a/link/up", "../../../.."),
+        Link("a/a/a/a/link/up/victim", "/usr"),
+    ];
+    check_refused(&zip(&climb), "lies behind a link");
+    check_refused(&zip(&[Link("a/b", ".."), Link("a/b/c", "../..")]), "lies behind a link");
+    check_refused(&zip(&[Link("a/b/c", "../.."), Link("a/b", "..")]), "lies behind a link");
 }
 
 #[test]

@@ -132,10 +132,10 @@ fn walk(zip: &[u8], visit: &mut Visit<'_>) -> Result<u64, PackageError> {
             return Err(PackageError::Hostile(format!("{name} is no file, directory or link")));
         }
     }
-    // A link and what is said to lie below it can't both be.
-    if let Some(path) =
-        paths.iter().find(|path| path.ancestors().any(|above| links.contains(above)))
-    {
+    // A link and what is said to lie below it can't both be: nothing, no other link either, is ever
+    // made through a link of the archive.
+    let behind = |path: &&PathBuf| path.ancestors().skip(1).any(|above| links.contains(above));
+    if let Some(path) = links.iter().chain(&paths).find(behind) {
         return Err(PackageError::Hostile(format!("{} lies behind a link", path.display())));
     }
     Ok(total)

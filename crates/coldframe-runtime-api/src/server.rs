@@ -413,6 +413,8 @@ async fn complete(
                 Call::Error => error(payload, content_type, error_type.as_deref()),
                 _ => response(payload, content_type, trailers.as_ref()),
             });
+            // The caller first: the runtime, told, would take its processor.
+            tokio::task::yield_now().await;
             Ok(())
         }
         Err(refusal) => {

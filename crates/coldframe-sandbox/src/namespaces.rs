@@ -170,7 +170,10 @@ impl NamespaceDriver {
                             continue;
                         }
                         // `create` meets the same error and tells it.
-                        Err(error) => tracing::warn!(%error, "no sandbox could be made ready"),
+                        Err(error) => {
+                            let error: &dyn std::error::Error = &error;
+                            tracing::warn!(error, "no sandbox could be made ready");
+                        }
                     }
                 }
                 let refilled = shared.clone();

@@ -51,8 +51,9 @@ impl Instance {
         fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         // The nursery opens what lies there by its path from the root.
         let data = fs::canonicalize(&data).context("cannot find the data directory")?;
-        let lock = if options.ephemeral { None } else { Some(lock(&data)?) };
         let nursery = Nursery::start(base).context("cannot fork the nursery")?;
+        // Behind the fork: the nursery would hold the lock a moment longer than a killed service.
+        let lock = if options.ephemeral { None } else { Some(lock(&data)?) };
         raise_open_files();
         let ephemeral = options.ephemeral;
         Ok(Self { name, data, cache, ephemeral, nursery: Some(nursery), run, _lock: lock })

@@ -90,7 +90,7 @@ impl Egress {
         };
         let link = Link { number, network };
         let make = || -> io::Result<()> {
-            let name = format!("{}{number}", self.prefix);
+            let name = self.name(number);
             let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
             let mut route = Netlink::route()?;
             route.make_veth(&name, "eth0", namespace.as_fd())?;
@@ -108,8 +108,23 @@ impl Egress {
         }
     }
 
+    fn name(&self, number: u32) -> String {
+        format!("{}{number}", self.prefix)
+    }
+
     /// The sandbox is gone; its number may be used again.
     pub(super) fn release(&self, link: &Link) {
+        // The kernel takes a dead namespace's interfaces away in its own time: not before that could
+        // the name be used again.
+        let removed =
+            Netlink::route().and_then(|mut route| route.remove_link(&self.name(link.number)));
+        match removed {
+            Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+                tracing::warn!(%error, "a network link stays");
+                return;
+            }
+            _ => {}
+        }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = used.get_mut(link.number as usize) {
             *used = false;

@@ -149,6 +149,8 @@ impl Connection {
 fn run(socket: OwnedFd, base: &Path, rootless: bool) -> io::Result<()> {
     guest_sys::ignore_children();
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Sandboxes see PID 1's command line, which must not tell of the host.
+    guest_sys::rename_command_line("coldframe-init")?;
     let _ = rustix::thread::set_name(c"coldframe-nurse");
     // A terminal's Ctrl-C is the service's to handle.
     let _ = rustix::process::setsid();

@@ -23,8 +23,8 @@ use crate::{BoxFuture, Command, Error, Event, Exit, Process, Sandbox, SpawnError
 /// A sandbox that isn't frozen after this never will be.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads of `cgroup.events` before the thread is given to others between them.
-const EAGER_READS: u32 = 50;
+/// Reads of `cgroup.events` with nothing but other tasks between them: mostly one is enough.
+const EAGER_READS: u32 = 8;
 
 /// Connections one relay carries at a time.
 const RELAYED_CONNECTIONS_MAX: usize = 256;
@@ -155,7 +155,7 @@ impl NamespaceSandbox {
                 return Err(Error::FreezeTimeout { waited: began.elapsed() });
             }
             if reads < EAGER_READS {
-                std::thread::yield_now();
+                tokio::task::yield_now().await;
                 continue;
             }
             if reads == EAGER_READS && self.cpu.is_some() {
