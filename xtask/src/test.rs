@@ -45,13 +45,13 @@ pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
     let python = tools()?;
     let mut command = Command::new(python);
     command
-        .args(["-B", "-m", "unittest", "-v"])
+        .args(["-B", "-m", "unittest"])
         .env("PYTHONPATH", SUITES)
         .env("COLDFRAME_BIN", fs::canonicalize("target/release/coldframe").context("no binary")?)
         .env("COLDFRAME_TOOLS", fs::canonicalize(TOOLS).context("no tools")?);
     match suites {
-        [] => command.args(["discover", "-s", SUITES, "-p", "test_*.py"]),
-        names => command.args(names),
+        [] => command.args(["discover", "-v", "-s", SUITES, "-p", "test_*.py"]),
+        names => command.arg("-v").args(names),
     };
     run(command)
 }

@@ -186,8 +186,9 @@ impl Phase {
             ),
 
             // An invocation.
-            (Self::Idle, E::Invoke) => (Self::Invoke, &[A::TellStart, A::Deliver]),
-            (Self::Frozen, E::Invoke) => (Self::Invoke, &[A::TellStart, A::Deliver, A::Thaw]),
+            // The event goes first; `start` is told before anything the function prints is read.
+            (Self::Idle, E::Invoke) => (Self::Invoke, &[A::Deliver, A::TellStart]),
+            (Self::Frozen, E::Invoke) => (Self::Invoke, &[A::Deliver, A::Thaw, A::TellStart]),
             (Self::Invoke, E::Respond) => (Self::Responded, &[A::Answer]),
             (Self::Responded, E::RuntimeReady) => (Self::Responded, &[A::TellRuntimeDone]),
             (Self::Responded, E::AllReady) => (Self::Idle, &[A::TellReport, A::Offer]),

@@ -41,6 +41,9 @@ const LAST_WORDS_LIMIT: Duration = Duration::from_millis(100);
 /// Output read at one go before other matters get their turn, bytes.
 const OUTPUT_TURN_BYTES: usize = 256 * 1024;
 
+/// How long the answer of a function is looked for without sleeping.
+const EAGER_LIMIT: Duration = Duration::from_micros(150);
+
 /// One read of output, bytes: on the stack, as mostly there is nothing.
 const OUTPUT_READ_BYTES: usize = 8 * 1024;
 
@@ -162,6 +165,7 @@ async fn make(
         failure: None,
         deadline: None,
         timer: Box::pin(tokio::time::sleep(INIT_LIMIT)),
+        delivered: Instant::now(),
         stop_later: false,
         cpu_limited: false,
         out_of_memory_kills: 0,
@@ -205,6 +209,7 @@ struct Environment {
     deadline: Option<Instant>,
     /// Fires at the deadline or before it.
     timer: Pin<Box<tokio::time::Sleep>>,
+    delivered: Instant,
     stop_later: bool,
     cpu_limited: bool,
     out_of_memory_kills: u64,
@@ -272,6 +277,13 @@ impl Environment {
             self.timer.as_mut().reset(deadline);
         }
         let timed = self.deadline.is_some();
+        // A short function answers sooner than an idle processor sleeps and wakes.
+        while self.phase == Phase::Invoke && self.delivered.elapsed() < EAGER_LIMIT {
+            match self.reports.try_recv() {
+                Ok(report) => return Input::Report(report),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
         tokio::select! {
             biased;
             Some(report) = self.reports.recv() => Input::Report(report),
@@ -653,6 +665,7 @@ impl Environment {
         if !self.cpu_limited {
             self.limit_cpu(Some(self.function.memory.cpu_millis()))?;
         }
+        self.delivered = Instant::now();
         let Some(running) = &self.invocation else { return Ok(()) };
         let invocation = &running.job.invocation;
         // The timeout counts from the start of the invocation, a suppressed init included.

@@ -79,7 +79,7 @@ proptest! {
                     _ => {}
                 }
             }
-            prop_assert!(!delivered || !frozen);
+            prop_assert!(!delivered || !frozen, "an event for a frozen runtime comes with a thaw");
             prop_assert_eq!(next.holds_invocation(), held);
             prop_assert_eq!(next == Phase::Frozen, frozen && next != Phase::Terminated);
             prop_assert!(next != Phase::Reset || !frozen, "PID 1 must run to reap");

@@ -23,8 +23,8 @@ use crate::{BoxFuture, Command, Error, Event, Exit, Process, Sandbox, SpawnError
 /// A sandbox that isn't frozen after this never will be.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads of `cgroup.events` with nothing but other tasks between them: mostly one is enough.
-const EAGER_READS: u32 = 8;
+/// How long `cgroup.events` is read again and again before a timer, whose grain is 1 ms, is used.
+const EAGER_LIMIT: Duration = Duration::from_micros(200);
 
 /// Connections one relay carries at a time.
 const RELAYED_CONNECTIONS_MAX: usize = 256;
@@ -144,27 +144,28 @@ impl NamespaceSandbox {
         let file = |error| Error::Cgroup("cgroup.freeze".into(), error);
         group.wish_frozen(true).map_err(file)?;
         let began = Instant::now();
-        let mut reads = 0;
+        let mut eager = true;
         // The kernel's own notification may be 10 ms late; the file is right at once.
         while !group.is_frozen().map_err(file)? {
-            reads += 1;
             if self.lost.load(Ordering::Acquire) {
                 return Err(Error::Gone);
             }
             if began.elapsed() > FREEZE_LIMIT {
                 return Err(Error::FreezeTimeout { waited: began.elapsed() });
             }
-            if reads < EAGER_READS {
+            if began.elapsed() < EAGER_LIMIT {
+                // To the function's threads, which must run to stop, and to other tasks.
+                std::thread::yield_now();
                 tokio::task::yield_now().await;
                 continue;
             }
-            if reads == EAGER_READS && self.cpu.is_some() {
+            if std::mem::take(&mut eager) && self.cpu.is_some() {
                 // What has used up its share of CPU time would stop only in the next period.
                 group.limit_cpu(None)?;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        if reads >= EAGER_READS && self.cpu.is_some() {
+        if !eager && self.cpu.is_some() {
             group.limit_cpu(self.cpu)?;
         }
         Ok(())
