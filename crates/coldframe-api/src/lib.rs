@@ -137,9 +137,11 @@ impl Service {
             "Invoke" => REQUEST_PAYLOAD_BYTES_MAX,
             _ => CREATE_REQUEST_BYTES_MAX,
         };
-        let body = read(body, limit).await.map_err(|error| match error {
+        let read = read(body, limit).await.and_then(|body| inflate(body, &parts.headers, limit));
+        let body = read.map_err(|error| match error {
             ReadError::TooLarge => Error::too_large(operation, limit),
             ReadError::Cut => Error::new("SerializationException", "the request body ended early"),
+            ReadError::NoGzip => Error::new("SerializationException", "the request body is no gzip"),
         })?;
         let mut call = Call {
             route,
@@ -202,6 +204,19 @@ fn check(call: &Call) -> Result<(), Error> {
 enum ReadError {
     TooLarge,
     Cut,
+    NoGzip,
+}
+
+/// Undoes `Content-Encoding: gzip`; the limit counts what comes out.
+fn inflate(body: Bytes, headers: &hyper::HeaderMap, limit: usize) -> Result<Bytes, ReadError> {
+    use std::io::Read;
+    if headers.get("content-encoding").is_none_or(|encoding| encoding != "gzip") {
+        return Ok(body);
+    }
+    let mut inflated = Vec::new();
+    let mut limited = flate2::read::GzDecoder::new(&*body).take(limit as u64 + 1);
+    limited.read_to_end(&mut inflated).map_err(|_| ReadError::NoGzip)?;
+    if inflated.len() > limit { Err(ReadError::TooLarge) } else { Ok(inflated.into()) }
 }
 
 async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, ReadError> {

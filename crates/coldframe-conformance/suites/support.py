@@ -78,8 +78,11 @@ def python_runtime():
 class Service:
     """A running `coldframe up`. A context manager: leaving ends it and looks at how it ended."""
 
-    def __init__(self, *options, data=None, variables=None):
+    def __init__(self, *options, data=None, variables=None, binary=BINARY, process=None):
+        """`process`: what the service's process gets besides, e.g. another user."""
         self.options = options
+        self.binary = binary
+        self.process_options = process or {}
         self.data = data
         self.variables = variables or {}
 
@@ -92,7 +95,7 @@ class Service:
 
     def start(self):
         kept = ["--data", self.data] if self.data else ["--ephemeral"]
-        command = [BINARY, "up", "--listen", "127.0.0.1:0", *kept, *self.options]
+        command = [self.binary, "up", "--listen", "127.0.0.1:0", *kept, *self.options]
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command,
@@ -100,6 +103,7 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             env={**os.environ, **self.variables},
+            **self.process_options,
         )
         # A service that dies closes its output, so this ends.
         line = self.process.stdout.readline().decode()
