@@ -13,7 +13,8 @@ const TOOLS: &str = "target/conformance";
 const SUITES: &str = "crates/coldframe-conformance/suites";
 
 /// Programs the suites start, and Debian's packages that bring them.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
+    ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
     ("/usr/lib/postgresql", "postgresql"),
     ("/usr/bin/node", "nodejs"),

@@ -141,7 +141,9 @@ impl Service {
         let body = read.map_err(|error| match error {
             ReadError::TooLarge => Error::too_large(operation, limit),
             ReadError::Cut => Error::new("SerializationException", "the request body ended early"),
-            ReadError::NoGzip => Error::new("SerializationException", "the request body is no gzip"),
+            ReadError::NoGzip => {
+                Error::new("SerializationException", "the request body is no gzip")
+            }
         })?;
         let mut call = Call {
             route,

@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import gzip
 import hashlib
 import json
 import os
@@ -300,6 +301,47 @@ class Sdks(Served):
     def test_rust(self):
         seen = json.loads(rust(self, "life", "rust", *self.zips))
         self.check_life("rust", seen)
+
+
+class Wire(Served):
+    """What SDKs may send and seldom do (service-api.md §9.1)."""
+
+    def curl(self, *arguments, path="/2015-03-31/functions"):
+        command = ["curl", "--silent", "--show-error", *arguments, self.service.url + path]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def test_http_2_with_prior_knowledge(self):
+        shown = self.curl("--http2-prior-knowledge", "--write-out", " %{http_version}")
+        self.assertTrue(shown.startswith('{"Functions":['), shown)
+        self.assertTrue(shown.endswith(" 2"), shown)
+
+    def test_gzip(self):
+        body = gzip.compress(b'{"FunctionName": "a b"}')
+        headers = {"Content-Encoding": "gzip"}
+        path = "/2015-03-31/functions"
+        status, fields, _ = self.service.request("POST", path, body, headers)
+        self.assertEqual((status, fields["x-amzn-errortype"]), (400, "ValidationException"))
+        status, fields, _ = self.service.request("POST", path, b"no gzip", headers)
+        self.assertEqual((status, fields["x-amzn-errortype"]), (400, "SerializationException"))
+        # A bomb is measured by what comes out of it.
+        bomb = gzip.compress(bytes(100_000_000))
+        status, fields, _ = self.service.request("POST", path, bomb, headers)
+        self.assertEqual((status, fields["x-amzn-errortype"]), (413, "RequestEntityTooLargeException"))
+
+    def test_chunked_and_expected(self):
+        chunked = ("--request", "POST", "--header", "Transfer-Encoding: chunked", "--data", "{}")
+        self.assertIn("validation error", self.curl(*chunked))
+        expected = ("--request", "POST", "--header", "Expect: 100-continue", "--data", "{}")
+        self.assertIn("validation error", self.curl(*expected))
+
+    def test_unknown_paths_and_methods(self):
+        for method, path, status in [
+            ("GET", "/nothing", 404),
+            ("PATCH", "/2015-03-31/functions", 405),
+            ("GET", "/2015-03-31/functions/%zz", 400),
+        ]:
+            with self.subTest(path):
+                self.assertEqual(self.service.request(method, path)[0], status)
 
 
 class Throttled(Served):
