@@ -334,6 +334,28 @@ class Wire(Served):
         expected = ("--request", "POST", "--header", "Expect: 100-continue", "--data", "{}")
         self.assertIn("validation error", self.curl(*expected))
 
+    def test_a_runtime_the_host_lacks(self):
+        lacking = next(
+            name for name in ("python3.15", "python3.14", "nodejs26.x", "java21")
+            if name not in support.interpreters()
+        )
+        function = {
+            "FunctionName": "lacking",
+            "Runtime": lacking,
+            "Handler": "app.handler",
+            "Role": support.ROLE,
+            "Code": {"ZipFile": base64.b64encode(self.zips[0].read_bytes()).decode()},
+        }
+        path = "/2015-03-31/functions"
+        status, fields, _ = self.service.request("POST", path, json.dumps(function))
+        # A warning, as the function may be for another host; at init it is the reason.
+        self.assertEqual(status, 201)
+        self.assertRegex(fields["warning"], f'^299 coldframe ".*{lacking}')
+        self.client.get_waiter("function_active_v2").wait(FunctionName="lacking")
+        answer = support.invoke(self.client, "lacking")
+        self.assertEqual(answer.json["errorType"], "Runtime.InvalidEntrypoint")
+        self.assertIn(lacking, answer.json["errorMessage"])
+
     def test_unknown_paths_and_methods(self):
         for method, path, status in [
             ("GET", "/nothing", 404),
