@@ -95,6 +95,7 @@ impl Service {
         arn: &FunctionArn,
         revision: &str,
     ) -> Result<(), coldframe_store::Error> {
+        let _together = self.settling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(record) = self.store.get(arn).filter(|record| record.revision_id == revision)
         else {
             // Deleted or changed meanwhile: that change settles.

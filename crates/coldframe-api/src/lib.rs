@@ -15,7 +15,7 @@ mod invoke;
 pub mod model;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use coldframe_core::invoke::Invoker;
@@ -46,6 +46,8 @@ pub struct Service {
     /// What invocations run: kept apart from the catalogue, as an update in progress leaves the
     /// old code serving.
     serving: RwLock<HashMap<FunctionArn, Arc<FunctionVersion>>>,
+    /// Held while the catalogue and what serves change together.
+    settling: Mutex<()>,
     code_key: code::Key,
 }
 
@@ -93,6 +95,7 @@ impl Service {
             invoker,
             default_region: default_region.into(),
             serving: RwLock::default(),
+            settling: Mutex::new(()),
             code_key: code::Key::new(),
         };
         for (arn, record) in service.store.all() {
@@ -163,15 +166,39 @@ impl Service {
         check(&call)?;
         match operation {
             "Invoke" => self.invoke(call).await,
-            "CreateFunction" => self.create_function(call).await,
+            "CreateFunction" => self.to_its_end(|service| service.create_function(call)).await,
             "GetFunction" => self.get_function(&call),
             "GetFunctionConfiguration" => self.get_function_configuration(&call),
-            "UpdateFunctionCode" => self.update_function_code(call).await,
-            "UpdateFunctionConfiguration" => self.update_function_configuration(call).await,
-            "DeleteFunction" => self.delete_function(call).await,
+            "UpdateFunctionCode" => {
+                self.to_its_end(|service| service.update_function_code(call)).await
+            }
+            "UpdateFunctionConfiguration" => {
+                self.to_its_end(|service| service.update_function_configuration(call)).await
+            }
+            "DeleteFunction" => self.to_its_end(|service| service.delete_function(call)).await,
             "ListFunctions" => self.list_functions(&call),
             other => Err(Error::not_implemented(other)),
         }
+    }
+}
+
+impl Service {
+    /// Carries a change out even if the caller hangs up in the middle: half a change, stored and not
+    /// settled, would stay.
+    async fn to_its_end<F>(
+        self: &Arc<Self>,
+        change: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<Reply, Error>
+    where
+        F: Future<Output = Result<Reply, Error>> + Send + 'static,
+    {
+        let ended = tokio::spawn(change(self.clone())).await;
+        ended.unwrap_or_else(|error| Err(Error::service(&error)))
+    }
+
+    /// Whether there is such a function.
+    pub fn exists(&self, arn: &FunctionArn) -> bool {
+        self.store.get(arn).is_some()
     }
 }
 

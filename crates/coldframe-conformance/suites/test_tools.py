@@ -334,6 +334,51 @@ class Wire(Served):
         expected = ("--request", "POST", "--header", "Expect: 100-continue", "--data", "{}")
         self.assertIn("validation error", self.curl(*expected))
 
+    def test_a_caller_who_hangs_up_leaves_no_half_change(self):
+        def body(name):
+            # Large enough to be still at work when the caller is gone.
+            package = support.zip_of({"app.py": ONE, "ballast": os.urandom(4_000_000)})
+            return json.dumps({
+                "FunctionName": name, "Runtime": support.python_runtime(), "Role": support.ROLE,
+                "Handler": "app.handler", "Code": {"ZipFile": base64.b64encode(package).decode()},
+            }).encode()
+
+        def send_and_leave(method, path, body=b""):
+            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", self.service.port)) as connection:
+                connection.sendall(head.encode() + body)
+
+        def state(name):
+            path = f"/2015-03-31/functions/{name}"
+            status, _, reply = self.service.request("GET", path)
+            shown = json.loads(reply).get("Configuration", {})
+            return status, shown.get("State"), shown.get("LastUpdateStatus")
+
+        names = [f"left-{number}" for number in range(6)]
+        for name in names:
+            send_and_leave("POST", "/2015-03-31/functions", body(name))
+        for name in names:
+            settled = (200, "Active", "Successful")
+            support.wait_until(lambda: state(name) == settled, lambda: f"{name} {state(name)}")
+        for name in names:
+            send_and_leave("DELETE", f"/2015-03-31/functions/{name}")
+        for name in names:
+            support.wait_until(lambda: state(name)[0] == 404, f"{name} is deleted")
+            support.wait_until(
+                lambda: self.service.invoke_plain(name)[0] == 404, f"{name} does not run any more"
+            )
+
+    def test_pages_of_other_origins_are_refused(self):
+        path = "/2015-03-31/functions"
+        own = f"http://127.0.0.1:{self.service.port}"
+        for origin, status in [("http://evil.example", 403), ("null", 403), (own, 200)]:
+            with self.subTest(origin):
+                headers = {"Origin": origin}
+                self.assertEqual(self.service.request("GET", path, None, headers)[0], status)
+
+    def test_only_functions_have_logs(self):
+        self.assertEqual(self.service.request("GET", "/_coldframe/logs/nobody")[0], 404)
+
     def test_a_runtime_the_host_lacks(self):
         lacking = next(
             name for name in ("python3.15", "python3.14", "nodejs26.x", "java21")

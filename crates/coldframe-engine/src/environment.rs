@@ -266,6 +266,13 @@ impl Environment {
             let input = self.input().await;
             self.take(&mut living, input).await;
         }
+        // An invocation that was on its way here is for another environment.
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Invoke(job) = command {
+                living.pool.submit(*job);
+            }
+        }
     }
 
     async fn input(&mut self) -> Input {
@@ -301,7 +308,11 @@ impl Environment {
 
     async fn take(&mut self, living: &mut Living, input: Input) {
         match input {
-            Input::Command(Some(Command::Invoke(job))) => self.hold(living, job).await,
+            Input::Command(Some(Command::Invoke(job))) => match self.phase {
+                Phase::Idle | Phase::Frozen | Phase::NeedsInit => self.hold(living, job).await,
+                // Handed out just before a process here ended.
+                _ => living.pool.submit(*job),
+            },
             // The pool is gone only with the whole engine.
             Input::Command(Some(Command::Stop) | None) => self.step(living, Event::Stop).await,
             Input::Report(report) => self.take_report(living, report).await,
@@ -371,7 +382,10 @@ impl Environment {
         // A response may have been sent just before the end.
         let _ = tokio::time::timeout(LAST_WORDS_LIMIT, self.server.quiesced()).await;
         while let Ok(report) = self.reports.try_recv() {
-            self.take_report(living, report).await;
+            // A child of the runtime's may ask on; nobody is there any more to do the work.
+            if !matches!(report.kind, ReportKind::Next) {
+                self.take_report(living, report).await;
+            }
         }
         self.read_output();
         let exit = match exit {

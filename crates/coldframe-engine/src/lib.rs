@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use coldframe_core::invoke::{Answer, Invocation, Invoker, Refusal};
-use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
+use coldframe_core::{AccountId, BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_sandbox::Driver;
 use tokio::sync::{Notify, oneshot};
 
@@ -48,6 +48,9 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
+/// An account in a region: what limits count by.
+type Namespace = (AccountId, Arc<str>);
+
 pub(crate) struct Shared {
     driver: Arc<dyn Driver>,
     options: Options,
@@ -55,7 +58,8 @@ pub(crate) struct Shared {
     logs: Arc<Logs>,
     pools: RwLock<HashMap<String, Arc<Pool>>>,
     environments: Mutex<HashMap<coldframe_core::EnvironmentId, Arc<view::Handle>>>,
-    running: AtomicUsize,
+    /// Simultaneous invocations of each account and region.
+    running: RwLock<HashMap<Namespace, Arc<AtomicUsize>>>,
     /// Memory that living environments are configured to, MB.
     reserved_mb: AtomicU64,
     draining: AtomicBool,
@@ -82,7 +86,7 @@ impl Engine {
             logs,
             pools: RwLock::default(),
             environments: Mutex::default(),
-            running: AtomicUsize::new(0),
+            running: RwLock::default(),
             reserved_mb: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             ended: Notify::new(),
@@ -126,9 +130,32 @@ impl Shared {
         if let Some(pool) = self.pools().get(&function.revision) {
             return pool.clone();
         }
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry(function.revision.clone());
-        pool.or_insert_with(|| Arc::new(Pool::new(self.clone(), function.clone()))).clone()
+        let pool = {
+            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            let pool = pools.entry(function.revision.clone());
+            pool.or_insert_with(|| Arc::new(Pool::new(self.clone(), function.clone()))).clone()
+        };
+        if self.draining.load(Ordering::SeqCst) {
+            // Too late for `drain` to have seen it: it serves what waits and keeps nothing.
+            pool.retire();
+        }
+        pool
+    }
+
+    /// Counts one more invocation of the function's account and region; `None` at the limit.
+    fn slot(&self, arn: &FunctionArn) -> Option<Slot> {
+        let key = (arn.account.clone(), arn.region.clone());
+        let known = {
+            let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+            running.get(&key).cloned()
+        };
+        let count = known.unwrap_or_else(|| {
+            let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+            running.entry(key).or_default().clone()
+        });
+        // Counted before it is compared: two at once can't both take the last place.
+        let slot = Slot(count);
+        (slot.0.fetch_add(1, Ordering::SeqCst) < self.options.account_concurrency).then_some(slot)
     }
 
     /// Takes memory for one more environment, at the cost of idle ones if need be.
@@ -165,11 +192,11 @@ impl Shared {
 }
 
 /// One of the account's simultaneous invocations, until dropped.
-pub(crate) struct Slot(Arc<Shared>);
+pub(crate) struct Slot(Arc<AtomicUsize>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -180,12 +207,9 @@ impl Invoker for Engine {
             if shared.draining.load(Ordering::SeqCst) {
                 return Err(Refusal::Draining);
             }
-            let limit = shared.options.account_concurrency;
-            if shared.running.fetch_add(1, Ordering::SeqCst) >= limit {
-                shared.running.fetch_sub(1, Ordering::SeqCst);
+            let Some(slot) = shared.slot(&invocation.function.arn) else {
                 return Err(Refusal::Throttled { reason: "ConcurrentInvocationLimitExceeded" });
-            }
-            let slot = Slot(shared.clone());
+            };
             let pool = shared.pool(&invocation.function);
             let (reply, answer) = oneshot::channel();
             pool.submit(Job { invocation, reply, _slot: slot });

@@ -171,25 +171,35 @@ impl Pool {
 
     /// An environment ended.
     pub(crate) fn ended(self: &Arc<Self>, handle: &Handle) {
-        if !handle.is_evicted() {
-            self.shared.release(self.memory_mb());
-        }
-        let (forget, start) = {
+        self.release(handle);
+        let start = {
             let mut inner = lock(&self.inner);
             inner.living -= 1;
             // One that ended while an invocation waited for it is replaced.
-            let start = inner.living == inner.starting;
-            (inner.retired && inner.living == 0 && inner.waiting.is_empty(), start)
+            inner.living == inner.starting
         };
         if start {
             self.start_for_waiting();
         }
-        if forget {
-            let mut pools =
-                self.shared.pools.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if pools.get(&self.function.revision).is_some_and(|pool| Arc::ptr_eq(pool, self)) {
-                pools.remove(&self.function.revision);
-            }
+        self.forget();
+    }
+
+    /// Counts an environment's memory as free, once.
+    fn release(&self, handle: &Handle) {
+        if handle.release() {
+            self.shared.release(self.memory_mb());
+        }
+    }
+
+    /// A retired pool without environments is forgotten.
+    fn forget(&self) {
+        let mut pools =
+            self.shared.pools.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let inner = lock(&self.inner);
+        let empty = inner.retired && inner.living == 0 && inner.waiting.is_empty();
+        let known = pools.get(&self.function.revision);
+        if empty && known.is_some_and(|pool| std::ptr::eq(&**pool, self)) {
+            pools.remove(&self.function.revision);
         }
     }
 
@@ -203,6 +213,7 @@ impl Pool {
         for (handle, _) in idle {
             let _ = handle.command(Command::Stop);
         }
+        self.forget();
     }
 
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
@@ -216,8 +227,7 @@ impl Pool {
             if inner.idle.is_empty() { None } else { Some(inner.idle.remove(0).0) }
         };
         if let Some(handle) = oldest {
-            self.shared.release(self.memory_mb());
-            handle.evict();
+            self.release(&handle);
             let _ = handle.command(Command::Stop);
         }
     }

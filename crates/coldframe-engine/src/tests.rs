@@ -1,6 +1,6 @@
 //! The engine on a fake sandbox: what callers see, and what is done to the sandboxes.
 
-use coldframe_core::{AccountId, MemorySize, RequestId, Tracing};
+use coldframe_core::{MemorySize, RequestId, Tracing};
 use coldframe_testkit::{Act, Deed, FakeDriver};
 use uuid::Uuid;
 
@@ -160,6 +160,15 @@ async fn beyond_the_account_limit_callers_are_throttled() {
     check(&first.unwrap(), Act::Hang);
     let reason = "ConcurrentInvocationLimitExceeded";
     assert_eq!(second.unwrap_err(), Refusal::Throttled { reason });
+    // Another account has a limit of its own.
+    let mut other = FunctionVersion::clone(&function);
+    other.arn.account = AccountId::parse("123456789012").unwrap();
+    other.revision = "other".into();
+    let other = Arc::new(other);
+    let (first, second) =
+        tokio::join!(invoke(&engine, &function, Act::Hang), invoke(&engine, &other, Act::Respond));
+    check(&first.unwrap(), Act::Hang);
+    check(&second.unwrap(), Act::Respond);
     engine.drain().await;
 }
 

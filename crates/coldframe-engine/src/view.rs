@@ -48,7 +48,7 @@ pub(crate) struct Handle {
     function: Arc<FunctionVersion>,
     created: (SystemTime, Instant),
     commands: mpsc::UnboundedSender<Command>,
-    evicted: AtomicBool,
+    released: AtomicBool,
     seen: Mutex<Seen>,
 }
 
@@ -86,7 +86,7 @@ impl Handle {
             function,
             created: (now, Instant::now()),
             commands,
-            evicted: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             seen: Mutex::new(seen),
         }
     }
@@ -96,13 +96,9 @@ impl Handle {
         self.commands.send(command).map_err(|error| error.0)
     }
 
-    /// Its memory counts as free from now on.
-    pub(crate) fn evict(&self) {
-        self.evicted.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::SeqCst)
+    /// Its memory counts as free from now on; `true` the first time only.
+    pub(crate) fn release(&self) -> bool {
+        !self.released.swap(true, Ordering::SeqCst)
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {

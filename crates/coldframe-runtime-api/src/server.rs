@@ -27,6 +27,9 @@ const HEAD_BYTES_MAX: usize = 1_280 * 1024;
 /// Connections served at a time; a function's further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
 
+/// After a failed accept: what the host lacks, descriptors say, comes back in its own time.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Of a response that is too large, bytes still read so that the runtime gets to see its 413.
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -266,7 +269,7 @@ async fn accept(
                 // Out of descriptors, say: the next turn waits for something to change.
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the Runtime API was lost");
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
@@ -438,15 +441,14 @@ struct Upload {
 impl Upload {
     fn finish(&mut self, outcome: Outcome) {
         self.finished = true;
-        {
-            let mut inner = self.shared.lock();
-            if inner.generation != self.generation {
-                return;
-            }
-            inner.state = State::RuntimeResponseSentState;
-            inner.current = None;
+        let mut inner = self.shared.lock();
+        if inner.generation != self.generation {
+            return;
         }
+        inner.state = State::RuntimeResponseSentState;
+        inner.current = None;
         let completed = Completed { request_id: self.request_id, outcome };
+        // Under the lock: a `next` on another connection must not be told before this.
         self.shared.report(self.generation, ReportKind::Completed(completed));
     }
 }

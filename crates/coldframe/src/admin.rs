@@ -23,6 +23,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::service::{Body, full};
 
 pub(crate) struct Admin {
+    pub(crate) api: Arc<coldframe_api::Service>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) region: String,
@@ -78,6 +79,9 @@ impl Admin {
             region: identifier.region.unwrap_or_else(|| self.region.clone()).into(),
             name: identifier.name.into(),
         };
+        if !self.api.exists(&arn) {
+            return problem(StatusCode::NOT_FOUND, &format!("Function not found: {arn}"));
+        }
         let (kept, following) = self.logs.of(&arn).follow();
         let follow = query.split('&').any(|pair| pair == "follow=true");
         let body = if follow {
@@ -148,7 +152,7 @@ fn reply(status: StatusCode, body: &Value) -> Response<Body> {
     reply
 }
 
-fn problem(status: StatusCode, message: &str) -> Response<Body> {
+pub(crate) fn problem(status: StatusCode, message: &str) -> Response<Body> {
     reply(status, &json!({ "message": message }))
 }
 

@@ -94,9 +94,11 @@ impl Service {
             .context("cannot open the packages")?;
         let api = Api::new(store, Arc::new(packages), engine.clone(), &options.region)
             .context("cannot read the store")?;
-        let admin = Admin { engine: engine.clone(), logs, region: options.region.clone() };
+        let api = Arc::new(api);
+        let region = options.region.clone();
+        let admin = Admin { api: api.clone(), engine: engine.clone(), logs, region };
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(serve(listener, Arc::new(api), Arc::new(admin), stopped));
+        let served = tokio::spawn(serve(listener, api, Arc::new(admin), stopped));
         driver.keep_ready();
         // Off the way to readiness: what killed services have left, and the table of operations.
         tokio::task::spawn_blocking(|| {
@@ -139,8 +141,9 @@ async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
+                    // Out of descriptors, say; what is lacking comes back in its own time.
                     tracing::warn!(%error, "a connection was lost");
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     continue;
                 }
             },
@@ -164,10 +167,23 @@ async fn serve(
 }
 
 async fn answer(api: &Arc<Api>, admin: &Admin, request: Request<Incoming>) -> Response<Body> {
+    if is_foreign(&request) {
+        return crate::admin::problem(
+            hyper::StatusCode::FORBIDDEN,
+            "a page of another origin must not use this service",
+        );
+    }
     match admin.answer(&request) {
         Some(reply) => reply,
         None => api.handle(request).await.map(full),
     }
+}
+
+/// Whether a browser sends this for a page that isn't ours: any page can post to loopback.
+fn is_foreign(request: &Request<Incoming>) -> bool {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let own = header("host").map(|host| format!("http://{host}"));
+    header("origin").is_some_and(|origin| Some(origin) != own.as_deref())
 }
 
 pub(crate) fn full(body: Full<Bytes>) -> Body {

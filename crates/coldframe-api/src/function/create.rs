@@ -16,7 +16,7 @@ use crate::{Call, Error, Reply, Service, blocking, json, set};
 const TAGS_MAX: usize = 50;
 
 impl Service {
-    pub(crate) async fn create_function(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+    pub(crate) async fn create_function(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let body = &call.json;
         let given = body["FunctionName"].as_str().unwrap_or_default();
         let named = resolve(&call, given)?;

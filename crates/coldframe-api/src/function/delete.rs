@@ -8,7 +8,7 @@ use super::named;
 use crate::{Call, Error, Reply, Service, blocking, empty};
 
 impl Service {
-    pub(crate) async fn delete_function(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+    pub(crate) async fn delete_function(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let named = named(&call)?;
         let absent = || Error::not_found(&named.arn.to_string());
         if self.store.get(&named.arn).is_none() {
@@ -30,13 +30,20 @@ impl Service {
             }
         }
         let (service, arn) = (self.clone(), named.arn.clone());
-        let deleted = blocking(move || Ok(service.store.delete(&arn))).await?;
-        match deleted {
+        let deleted = blocking(move || {
+            let _together =
+                service.settling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let deleted = service.store.delete(&arn);
+            if deleted.is_ok() {
+                service.set_serving(&arn, None);
+                service.invoker.retire(&arn, None);
+            }
+            Ok(deleted)
+        });
+        match deleted.await? {
             Err(coldframe_store::Error::Absent) => return Err(absent()),
             result => result?,
         }
-        self.set_serving(&named.arn, None);
-        self.invoker.retire(&named.arn, None);
         Ok(empty(StatusCode::NO_CONTENT))
     }
 }

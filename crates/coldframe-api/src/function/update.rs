@@ -11,7 +11,7 @@ use super::{Named, apply, configuration, last_modified, named, package_error, zi
 use crate::{Call, Error, Reply, Service, blocking, json};
 
 impl Service {
-    pub(crate) async fn update_function_code(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+    pub(crate) async fn update_function_code(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let named = named(&call)?;
         let current = self.updatable(&named, &call)?;
         if !call.json["ImageUri"].is_null() {
@@ -48,7 +48,7 @@ impl Service {
     }
 
     pub(crate) async fn update_function_configuration(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         call: Call,
     ) -> Result<Reply, Error> {
         let named = named(&call)?;

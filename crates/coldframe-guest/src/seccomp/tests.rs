@@ -78,6 +78,7 @@ fn the_dangerous_ones() {
         libc::SYS_reboot,
         libc::SYS_quotactl,
         libc::SYS_acct,
+        libc::SYS_syslog,
     ] {
         check(call, [0; 3], Some(libc::EPERM));
     }

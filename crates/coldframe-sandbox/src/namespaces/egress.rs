@@ -155,6 +155,9 @@ fn lay_rules(table: &str, prefix: &str, subnet: u32) -> io::Result<File> {
     batch.rule("input", vec![from_sandbox(), drop()]);
     // Each other.
     batch.rule("forward", vec![[from_sandbox(), to_sandbox()].concat(), drop()]);
+    // Link-local addresses: a cloud gives its host's credentials there.
+    let link_local = has_address(DESTINATION, [169, 254, 0, 0], [255, 255, 0, 0]);
+    batch.rule("forward", vec![from_sandbox(), link_local, drop()]);
     // Nobody reaches in who wasn't asked.
     batch.rule("forward", vec![to_sandbox(), not_established(), drop()]);
     batch
@@ -267,22 +270,22 @@ fn not_established() -> Vec<u8> {
     [state, mask(&6u32.to_ne_bytes()), compare(&[0; 4])].concat()
 }
 
-fn from_subnet(subnet: u32) -> Vec<u8> {
-    // The source address of an IPv4 header.
-    let source = Attributes::default()
+/// Where an IPv4 header holds its addresses.
+const SOURCE: u32 = 12;
+const DESTINATION: u32 = 16;
+
+fn has_address(offset: u32, address: [u8; 4], bits: [u8; 4]) -> Vec<u8> {
+    let load = Attributes::default()
         .with(1, &REGISTER)
         .with(2, &1u32.to_be_bytes())
-        .with(3, &12u32.to_be_bytes())
+        .with(3, &offset.to_be_bytes())
         .with(4, &4u32.to_be_bytes());
-    let bits = !(SANDBOXES * 4 - 1);
-    [
-        meta(NFPROTO),
-        compare(&[2]),
-        expression("payload", &source),
-        mask(&bits.to_be_bytes()),
-        compare(&subnet.to_be_bytes()),
-    ]
-    .concat()
+    [meta(NFPROTO), compare(&[2]), expression("payload", &load), mask(&bits), compare(&address)]
+        .concat()
+}
+
+fn from_subnet(subnet: u32) -> Vec<u8> {
+    has_address(SOURCE, subnet.to_be_bytes(), (!(SANDBOXES * 4 - 1)).to_be_bytes())
 }
 
 fn drop() -> Vec<u8> {

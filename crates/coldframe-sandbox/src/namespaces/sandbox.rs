@@ -331,7 +331,11 @@ pub(super) fn relay(port: u16, listener: std::net::TcpListener) -> AbortHandle {
             if connections.len() >= RELAYED_CONNECTIONS_MAX {
                 connections.join_next().await;
             }
-            let Ok((mut inside, _)) = listener.accept().await else { return };
+            let Ok((mut inside, _)) = listener.accept().await else {
+                // Out of descriptors, say; what is lacking comes back in its own time.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
             connections.spawn(async move {
                 if let Ok(mut outside) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
                     let _ = inside.set_nodelay(true);

@@ -63,7 +63,8 @@ impl Scratch {
     }
 
     fn template(&self, mb: u32) -> Result<PathBuf, Error> {
-        let path = self.directory.join(format!("tmp-{mb}.ext4"));
+        // The number counts up when the file system is made in another way.
+        let path = self.directory.join(format!("tmp-{mb}.1.ext4"));
         let _one_at_a_time = self.templates.lock();
         if path.exists() {
             return Ok(path);
@@ -83,6 +84,8 @@ impl Scratch {
                 let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
                 return Err(io::Error::other(format!("mkfs.ext4: {said}")));
             }
+            // Whole on the disk before it has its name: it is used for years.
+            file.sync_all()?;
             std::fs::rename(&new, &path)
         };
         let made = make();
