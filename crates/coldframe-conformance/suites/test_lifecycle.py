@@ -285,38 +285,6 @@ class Failure(unittest.TestCase):
             self.assertEqual(result_of(client, name, "result = 1"), 1)
 
 
-class LastWords(unittest.TestCase):
-    """A runtime that goes away just when it is asked."""
-
-    # The runtime asks for its next event and exits, while a child of it holds the connection open:
-    # to the platform it seems to wait.
-    LEAVER = """
-import os, time
-def handler(event, context):
-    if os.fork() == 0:
-        time.sleep(0.2)
-        os._exit(0)
-    pid = os.getpid()
-    if os.fork() == 0:
-        time.sleep(0.002 * event)
-        os.kill(pid, 9)
-        os._exit(0)
-    return "answered"
-"""
-
-    def test_no_invocation_is_lost_with_it(self):
-        with Service() as service:
-            client = service.client()
-            deploy(
-                client, "leaver", {"app.py": self.LEAVER}, Runtime=python_runtime(),
-                Handler="app.handler", Timeout=10,
-            )
-            for number in range(24):
-                status, _, body = service.invoke_plain("leaver", str(number % 6).encode())
-                # The answer, or the death as the function's own error: never the service's.
-                self.assertEqual(status, 200, body)
-
-
 class Init(unittest.TestCase):
     def check_failed_init(self, name, source, kind, message, report_kind=None):
         """The first init fails, the second, inside the invocation, fails too and is what is told."""

@@ -77,7 +77,9 @@ async fn invoke(
 fn check(answer: &Answer, act: Act) {
     let text = String::from_utf8_lossy(&answer.payload);
     let (failed, expected) = match act {
-        Act::Respond | Act::RespondThenExit | Act::Error => (act == Act::Error, act.payload()),
+        Act::Respond | Act::RespondThenExit | Act::RespondAndLeave | Act::Error => {
+            (act == Act::Error, act.payload())
+        }
         Act::Exit => (true, "Runtime exited with error: exit status 1".to_owned()),
         Act::Hang => (true, "Task timed out after 0.30 seconds".to_owned()),
     };
@@ -107,6 +109,21 @@ async fn an_environment_is_initialised_once_frozen_and_reused() {
     let journal = driver.journal();
     assert_eq!(journal.len(), 1);
     assert_eq!(journal[0].iter().filter(|deed| **deed == Deed::Spawned).count(), 1);
+    check_journal(&driver);
+}
+
+#[tokio::test]
+async fn an_invocation_handed_to_a_dying_environment_goes_elsewhere() {
+    let Fixture { engine, driver, function, _code } = fixture(10_000, 10);
+    for _ in 0..20 {
+        check(
+            &invoke(&engine, &function, Act::RespondAndLeave).await.unwrap(),
+            Act::RespondAndLeave,
+        );
+        // The environment seems free; its runtime has gone.
+        check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    }
+    engine.drain().await;
     check_journal(&driver);
 }
 

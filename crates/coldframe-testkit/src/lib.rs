@@ -27,13 +27,21 @@ pub enum Act {
     Exit,
     /// Answers, then ends before it asks for the next event.
     RespondThenExit,
+    /// Answers, asks for the next event, and ends, while a child of it keeps the connection open.
+    RespondAndLeave,
     /// Never answers.
     Hang,
 }
 
 impl Act {
-    pub const ALL: [Self; 5] =
-        [Self::Respond, Self::Error, Self::Exit, Self::RespondThenExit, Self::Hang];
+    pub const ALL: [Self; 6] = [
+        Self::Respond,
+        Self::Error,
+        Self::Exit,
+        Self::RespondThenExit,
+        Self::RespondAndLeave,
+        Self::Hang,
+    ];
 
     /// The event that makes the runtime act so.
     pub fn payload(self) -> String {
@@ -190,7 +198,7 @@ async fn runtime(address: SocketAddr) -> std::io::Result<()> {
             .to_owned();
         let act = Act::parse(&payload);
         let what = match act {
-            Act::Respond | Act::RespondThenExit => "response",
+            Act::Respond | Act::RespondThenExit | Act::RespondAndLeave => "response",
             Act::Error => "error",
             Act::Exit => return Ok(()),
             Act::Hang => std::future::pending().await,
@@ -201,6 +209,12 @@ async fn runtime(address: SocketAddr) -> std::io::Result<()> {
         );
         stream.write_all(post.as_bytes()).await?;
         reply(&mut stream).await?;
+        if act == Act::RespondAndLeave {
+            stream.write_all(next.as_bytes()).await?;
+            // The child holds it until the platform closes it.
+            tokio::spawn(async move { stream.read(&mut [0; 1024]).await });
+            return Ok(());
+        }
         if act == Act::RespondThenExit {
             return Ok(());
         }
