@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use coldframe_sandbox::{
     BoxFuture, Command, Created, Driver, Error, Event, Exit, Process, Sandbox, SpawnError, Spec,
@@ -27,21 +28,17 @@ pub enum Act {
     Exit,
     /// Answers, then ends before it asks for the next event.
     RespondThenExit,
-    /// Answers, asks for the next event, and ends, while a child of it keeps the connection open.
+    /// Answers, asks for the next event, and a moment later ends, while a child of it keeps the
+    /// connection open.
     RespondAndLeave,
     /// Never answers.
     Hang,
 }
 
 impl Act {
-    pub const ALL: [Self; 6] = [
-        Self::Respond,
-        Self::Error,
-        Self::Exit,
-        Self::RespondThenExit,
-        Self::RespondAndLeave,
-        Self::Hang,
-    ];
+    /// Those that fail, if at all, only their own invocation.
+    pub const ALL: [Self; 5] =
+        [Self::Respond, Self::Error, Self::Exit, Self::RespondThenExit, Self::Hang];
 
     /// The event that makes the runtime act so.
     pub fn payload(self) -> String {
@@ -49,15 +46,24 @@ impl Act {
     }
 
     fn parse(payload: &str) -> Self {
-        Self::ALL.into_iter().find(|act| act.payload() == payload).unwrap_or(Self::Respond)
+        Self::ALL
+            .into_iter()
+            .chain([Self::RespondAndLeave])
+            .find(|act| act.payload() == payload)
+            .unwrap_or(Self::Respond)
     }
 }
+
+/// Long enough to have been frozen meanwhile.
+const LEAVE_AFTER: Duration = Duration::from_millis(20);
 
 /// Something done to a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     Created,
     Spawned,
+    /// Its runtime ended by itself.
+    Exited,
     Frozen,
     Thawed,
     KilledAll,
@@ -78,6 +84,13 @@ impl FakeDriver {
         let mut sandboxes: Vec<_> = journal.iter().collect();
         sandboxes.sort_by_key(|(number, _)| **number);
         sandboxes.into_iter().map(|(_, deeds)| deeds.clone()).collect()
+    }
+}
+
+impl FakeDriver {
+    fn note(&self, number: usize, deed: Deed) {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.entry(number).or_default().push(deed);
     }
 }
 
@@ -113,8 +126,7 @@ struct FakeSandbox {
 
 impl FakeSandbox {
     fn note(&self, deed: Deed) {
-        let mut journal = self.driver.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.entry(self.number).or_default().push(deed);
+        self.driver.note(self.number, deed);
     }
 }
 
@@ -124,9 +136,11 @@ impl Sandbox for FakeSandbox {
         self.note(Deed::Spawned);
         self.processes += 1;
         let (id, address, events) = (self.processes, self.address, self.events.clone());
+        let (number, driver) = (self.number, self.driver.clone());
         self.runtime = Some(tokio::spawn(async move {
             // Whatever ends the conversation ends the process.
             let _ = runtime(address).await;
+            driver.note(number, Deed::Exited);
             let _ = events.send(Event::Exited { process: id, exit: Exit::Code(1) });
         }));
         Box::pin(async move {
@@ -213,6 +227,7 @@ async fn runtime(address: SocketAddr) -> std::io::Result<()> {
             stream.write_all(next.as_bytes()).await?;
             // The child holds it until the platform closes it.
             tokio::spawn(async move { stream.read(&mut [0; 1024]).await });
+            tokio::time::sleep(LEAVE_AFTER).await;
             return Ok(());
         }
         if act == Act::RespondThenExit {
