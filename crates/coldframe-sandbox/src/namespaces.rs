@@ -20,7 +20,7 @@ mod scratch;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -82,6 +82,7 @@ struct Shared {
     options: Options,
     ready: Mutex<VecDeque<Prepared>>,
     refill: Notify,
+    closing: AtomicBool,
     ids: Mutex<Ids>,
     count: AtomicU32,
 }
@@ -143,6 +144,7 @@ impl NamespaceDriver {
             },
             ready: Mutex::default(),
             refill: Notify::new(),
+            closing: AtomicBool::new(false),
             ids: Mutex::default(),
             count: AtomicU32::new(0),
             options,
@@ -170,6 +172,8 @@ impl NamespaceDriver {
                             continue;
                         }
                         // `create` meets the same error and tells it.
+                        // What fails now fails because everything is being taken away.
+                        Err(_) if shared.closing.load(Ordering::SeqCst) => return,
                         Err(error) => {
                             let error: &dyn std::error::Error = &error;
                             tracing::warn!(error, "no sandbox could be made ready");
@@ -196,6 +200,7 @@ impl NamespaceDriver {
 
     /// Ends every ready sandbox and removes the service's cgroups. Blocks.
     pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
         lock(&self.shared.ready).clear();
         self.shared.hierarchy.remove();
     }
