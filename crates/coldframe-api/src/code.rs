@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::Full;
 use hyper::Response;
 use sha2::Sha256;
 use uuid::Uuid;
@@ -80,7 +79,7 @@ impl Service {
             return Err(refused());
         }
         let zip = self.packages.zip(&sha256).map_err(|error| Error::service(&error))?;
-        let mut reply = Response::new(Full::new(zip.into()));
+        let mut reply = Response::new(crate::whole(zip));
         set(reply.headers_mut(), "content-type", "application/zip");
         Ok(reply)
     }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use coldframe_core::packages::PackageError;
-use coldframe_core::{FunctionArn, FunctionVersion, LogFormat, MemorySize, Runtime, Tracing};
+use coldframe_core::{
+    FunctionArn, FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing,
+};
 use coldframe_store::{FunctionRecord, State, Update};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -128,6 +130,7 @@ impl Service {
     fn version(&self, arn: &FunctionArn, record: &FunctionRecord) -> FunctionVersion {
         let sha256 = code::parse_hex(&record.code_sha256).unwrap_or_default();
         let json = record.logging.format == "JSON";
+        let level = |level: &Option<String>| level.as_deref().and_then(LogLevel::parse);
         FunctionVersion {
             arn: arn.clone(),
             version: "$LATEST".to_owned(),
@@ -146,7 +149,12 @@ impl Service {
                 Tracing::PassThrough
             },
             log_format: if json { LogFormat::Json } else { LogFormat::Text },
-            application_log_level: record.logging.application_level.clone(),
+            application_log_level: level(&record.logging.application_level),
+            system_log_level: level(&record.logging.system_level),
+            tenant_isolation: record
+                .echoed
+                .get("TenancyConfig")
+                .is_some_and(|config| config["TenantIsolationMode"] == "PER_TENANT"),
             log_group: record.logging.group.clone(),
         }
     }

@@ -6,62 +6,44 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use coldframe_core::FunctionVersion;
 use coldframe_core::invoke::{Invocation, Refusal};
 use coldframe_store::State;
-use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use crate::function::named;
-use crate::{Call, Error, Reply, Service, empty, set};
+use crate::{Call, Error, Reply, Service, empty, set, whole};
 
 /// Client context, bytes of base64. AWS: "Invoke", 3,583.
 const CLIENT_CONTEXT_BYTES_MAX: usize = 3583;
 
+/// An invocation that may go to the function.
+pub(crate) struct Asked {
+    pub(crate) invocation: Invocation,
+    /// The tracing header that the answer repeats.
+    pub(crate) trace: String,
+    pub(crate) version: String,
+}
+
+/// Why an invocation never reached the function.
+pub(crate) fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Throttled { reason } => Error::throttled(reason),
+        Refusal::Draining => Error::new("ServiceException", refusal.to_string()),
+        Refusal::Platform(_) => Error::service(&refusal),
+    }
+}
+
 impl Service {
     pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let named = named(&call)?;
-        let function = match self.serving(&named.arn) {
-            Some(function) if matches!(named.qualifier.as_deref(), None | Some("$LATEST")) => {
-                function
-            }
-            Some(_) => return Err(Error::not_found(&named.shown())),
-            None => return Err(self.not_serving(&named)),
-        };
-        let trace = call.header("x-amzn-trace-id").map_or_else(new_trace, str::to_owned);
-        let kind = call.header("x-amz-invocation-type").unwrap_or("RequestResponse");
-        let client_context = call.header("x-amz-client-context").map(client_context).transpose()?;
-        check_payload(&call.body)?;
-        match kind {
-            "DryRun" => return Ok(empty(StatusCode::NO_CONTENT)),
-            "Event" => return Err(Error::not_implemented("InvocationType Event")),
-            _ => {}
-        }
-        let wants_log_tail = call.header("x-amz-log-type") == Some("Tail");
-        let version = function.version.clone();
-        let invocation = Invocation {
-            request_id: call.request_id,
-            function,
-            invoked_arn: named.shown(),
-            payload: if call.body.is_empty() {
-                Bytes::from_static(b"{}")
-            } else {
-                call.body.clone()
-            },
-            client_context,
-            cognito_identity: None,
-            trace_header: Some(trace.clone()),
-            wants_log_tail,
-        };
+        let Some(asked) = self.asked(&call)? else { return Ok(empty(StatusCode::NO_CONTENT)) };
+        let Asked { invocation, trace, version } = asked;
         // A caller that goes away drops this future, and the function goes on.
         let answer = self.invoker.invoke(invocation).await;
-        let answer = answer.map_err(|refusal| match refusal {
-            Refusal::Throttled { reason } => Error::throttled(reason),
-            Refusal::Draining => Error::new("ServiceException", refusal.to_string()),
-            Refusal::Platform(_) => Error::service(&refusal),
-        })?;
-        let mut reply = Response::new(Full::new(answer.payload));
+        let answer = answer.map_err(refused)?;
+        let mut reply = Response::new(whole(answer.payload));
         let headers = reply.headers_mut();
         let content_type = answer.content_type.as_deref().unwrap_or("application/json");
         set(headers, "content-type", content_type);
@@ -77,6 +59,45 @@ impl Service {
         Ok(reply)
     }
 
+    /// Reads and checks an invocation, buffered or streamed; `None` if it is only a dry run.
+    pub(crate) fn asked(&self, call: &Call) -> Result<Option<Asked>, Error> {
+        let named = named(call)?;
+        let function = match self.serving(&named.arn) {
+            Some(function) if matches!(named.qualifier.as_deref(), None | Some("$LATEST")) => {
+                function
+            }
+            Some(_) => return Err(Error::not_found(&named.shown())),
+            None => return Err(self.not_serving(&named)),
+        };
+        let trace = call.header("x-amzn-trace-id").map_or_else(new_trace, str::to_owned);
+        let kind = call.header("x-amz-invocation-type").unwrap_or("RequestResponse");
+        let client_context = call.header("x-amz-client-context").map(client_context).transpose()?;
+        let tenant_id = tenant(&function, call.header("x-amz-tenant-id"))?;
+        check_payload(&call.body)?;
+        match kind {
+            "DryRun" => return Ok(None),
+            "Event" => return Err(Error::not_implemented("InvocationType Event")),
+            _ => {}
+        }
+        let version = function.version.clone();
+        let invocation = Invocation {
+            request_id: call.request_id,
+            function,
+            invoked_arn: named.shown(),
+            payload: if call.body.is_empty() {
+                Bytes::from_static(b"{}")
+            } else {
+                call.body.clone()
+            },
+            client_context,
+            cognito_identity: cognito_identity(call),
+            trace_header: Some(trace.clone()),
+            wants_log_tail: call.header("x-amz-log-type") == Some("Tail"),
+            tenant_id,
+        };
+        Ok(Some(Asked { invocation, trace, version }))
+    }
+
     fn not_serving(&self, named: &crate::function::Named) -> Error {
         let pending =
             self.store.get(&named.arn).is_some_and(|record| record.state == State::Pending);
@@ -89,6 +110,34 @@ impl Service {
         // Asked to run, an absent function is told with its version.
         Error::not_found(&named.arn.qualified(named.qualifier.as_deref().unwrap_or("$LATEST")))
     }
+}
+
+/// The tenant of an invocation: required by functions that keep tenants apart, refused by others.
+/// AWS's texts have not been seen.
+fn tenant(function: &FunctionVersion, given: Option<&str>) -> Result<Option<Arc<str>>, Error> {
+    match (function.tenant_isolation, given) {
+        (true, Some(tenant)) => Ok(Some(tenant.into())),
+        (false, None) => Ok(None),
+        (true, None) => Err(Error::invalid(
+            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try again.",
+        )),
+        (false, Some(_)) => Err(Error::invalid(
+            "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and try again.",
+        )),
+    }
+}
+
+/// Who a mobile app's user is, as the mobile SDKs tell it in headers of their own.
+fn cognito_identity(call: &Call) -> Option<String> {
+    let id = call.header("x-amz-cognito-identity-id");
+    let pool = call.header("x-amz-cognito-identity-pool-id");
+    (id.is_some() || pool.is_some()).then(|| {
+        serde_json::json!({
+            "cognitoIdentityId": id.unwrap_or_default(),
+            "cognitoIdentityPoolId": pool.unwrap_or_default(),
+        })
+        .to_string()
+    })
 }
 
 /// Any JSON value in UTF-8.

@@ -7,11 +7,14 @@
 //! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions and
 //! [`Packages`] to keep code; the binary hands both over.
 
+mod body;
 mod caller;
 mod code;
 mod error;
+mod event_stream;
 mod function;
 mod invoke;
+mod invoke_with_response_stream;
 pub mod model;
 
 use std::collections::HashMap;
@@ -23,19 +26,21 @@ use coldframe_core::limits::{CREATE_REQUEST_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX
 use coldframe_core::packages::Packages;
 use coldframe_core::{FunctionArn, FunctionVersion, RequestId};
 use coldframe_store::{State, Store, Update};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use self::body::Body;
+pub(crate) use self::body::whole;
 pub use self::caller::Caller;
 pub use self::error::Error;
 use self::model::{Input, Model, Route};
 
 /// An answer on the wire.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<Body>;
 
 /// The service. Cheap to share.
 pub struct Service {
@@ -137,7 +142,7 @@ impl Service {
         let query = model::query_pairs(query)?;
         let operation = route.operation.name.as_str();
         let limit = match operation {
-            "Invoke" => REQUEST_PAYLOAD_BYTES_MAX,
+            "Invoke" | "InvokeWithResponseStream" => REQUEST_PAYLOAD_BYTES_MAX,
             _ => CREATE_REQUEST_BYTES_MAX,
         };
         let read = read(body, limit).await.and_then(|body| inflate(body, &parts.headers, limit));
@@ -166,6 +171,7 @@ impl Service {
         check(&call)?;
         match operation {
             "Invoke" => self.invoke(call).await,
+            "InvokeWithResponseStream" => self.invoke_with_response_stream(call).await,
             "CreateFunction" => self.to_its_end(|service| service.create_function(call)).await,
             "GetFunction" => self.get_function(&call),
             "GetFunctionConfiguration" => self.get_function_configuration(&call),
@@ -277,7 +283,7 @@ pub(crate) fn set(headers: &mut hyper::HeaderMap, name: &'static str, value: &st
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &Value) -> Reply {
-    let mut reply = Response::new(Full::new(body.to_string().into()));
+    let mut reply = Response::new(whole(body.to_string()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
@@ -285,7 +291,7 @@ pub(crate) fn json(status: StatusCode, body: &Value) -> Reply {
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()));
+    let mut reply = Response::new(whole(Bytes::new()));
     *reply.status_mut() = status;
     reply
 }

@@ -541,7 +541,7 @@ class Inside(unittest.TestCase):
                 "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
                 "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT",
                 "LAMBDA_RUNTIME_DIR", "PATH", "LD_LIBRARY_PATH", "AWS_XRAY_CONTEXT_MISSING",
-                "_AWS_XRAY_DAEMON_PORT", "AWS_LAMBDA_LOG_FORMAT",
+                "_AWS_XRAY_DAEMON_PORT", "AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_METADATA_API",
             ),
             {
                 "_HANDLER": "app.handler",
@@ -563,11 +563,14 @@ class Inside(unittest.TestCase):
                 "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
                 "_AWS_XRAY_DAEMON_PORT": "2000",
                 "AWS_LAMBDA_LOG_FORMAT": "Text",
+                "AWS_LAMBDA_METADATA_API": "127.0.0.1:9001",
             },
         )
         stream = variables.pop("AWS_LAMBDA_LOG_STREAM_NAME")
         self.assertRegex(stream, r"^\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}$")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        for name in (
+            "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_METADATA_TOKEN"
+        ):
             self.assertTrue(variables.pop(name), name)
         # Nothing else, and above all nothing of the service's own.
         allowed = {

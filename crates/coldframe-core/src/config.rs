@@ -93,6 +93,36 @@ pub enum LogFormat {
     Json,
 }
 
+/// How much a record matters (execution-environment.md §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Fatal,
+}
+
+impl LogLevel {
+    /// Parses AWS's word, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let levels = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
+        levels.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(text))
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "TRACE",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        }
+    }
+}
+
 /// One immutable function version, as the scheduler and the environments need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionVersion {
@@ -116,7 +146,11 @@ pub struct FunctionVersion {
     pub tracing: Tracing,
     pub log_format: LogFormat,
     /// Only with [`LogFormat::Json`].
-    pub application_log_level: Option<String>,
+    pub application_log_level: Option<LogLevel>,
+    /// Only with [`LogFormat::Json`].
+    pub system_log_level: Option<LogLevel>,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: no environment serves two tenants.
+    pub tenant_isolation: bool,
     pub log_group: String,
 }
 

@@ -46,6 +46,15 @@ impl FunctionError {
         Self::new(kind, message)
     }
 
+    /// An external extension ended (execution-environment.md §1.6, §3.7).
+    pub fn extension_exit(exit: Exit) -> Self {
+        let message = match exit {
+            Exit::Code(0) => "exit code 0".to_owned(),
+            exit => exit.to_string(),
+        };
+        Self::new("Extension.Crash", message)
+    }
+
     /// The response was larger than the Runtime API takes.
     pub fn response_too_large() -> Self {
         Self {
@@ -173,6 +182,10 @@ mod tests {
             "Runtime exited with error: signal: segmentation fault (core dumped)",
         );
         check(signal(40, false), "Runtime exited with error: signal: signal 40");
+        let extension = |exit| FunctionError::extension_exit(exit).message;
+        assert_eq!(extension(Exit::Code(0)), "exit code 0");
+        assert_eq!(extension(Exit::Code(7)), "exit status 7");
+        assert_eq!(extension(signal(15, false)), "signal: terminated");
     }
 
     #[test]

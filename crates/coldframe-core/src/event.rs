@@ -1,7 +1,8 @@
-//! What happened in an environment, in AWS's words. Log lines, timeline and (later) the Telemetry
-//! API are listeners of one stream.
+//! What happened in an environment, in AWS's words. Log lines, timeline and the Telemetry API are
+//! listeners of one stream.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::RequestId;
 use crate::error::FunctionError;
@@ -70,6 +71,86 @@ pub struct Report {
     pub memory_mb: u32,
     pub max_memory_used_mb: u32,
     pub status: Status,
+    /// From the runtime's `next` to that of the last extension that had the event.
+    pub extension_overhead: Option<Span>,
+    pub trace: Option<Trace>,
+    pub tenant_id: Option<Arc<str>>,
+}
+
+/// A part of a phase.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    pub name: &'static str,
+    pub start: SystemTime,
+    pub duration: Duration,
+}
+
+/// A sampled trace: only such are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The header as it came.
+    pub header: Arc<str>,
+    /// The segment that the runtime was told as its parent; empty if it was told none.
+    pub segment: Arc<str>,
+}
+
+impl Trace {
+    /// The trace of an incoming `X-Amzn-Trace-Id`, if it has a root and is sampled (§4.3).
+    /// `downstream` is the header that the runtime is given.
+    pub fn sampled(header: &str, downstream: &str) -> Option<Self> {
+        let sampled = field(header, "Sampled") == Some("1") && field(header, "Root").is_some();
+        let segment = field(downstream, "Parent").unwrap_or_default();
+        sampled.then(|| Self { header: header.into(), segment: segment.into() })
+    }
+
+    /// The trace's id: `1-…-…`.
+    pub fn root(&self) -> &str {
+        field(&self.header, "Root").unwrap_or_default()
+    }
+}
+
+/// A field of a tracing header: pairs without exactly one `=` count for nothing (§2.10).
+pub fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    header.split(';').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key.trim() == name && !value.contains('=')).then_some(value)
+    })
+}
+
+/// What the runtime did of an invocation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuntimeDone {
+    pub request_id: RequestId,
+    pub status: Status,
+    /// From the event's hand-over to the runtime's `next`, or to the failure.
+    pub duration: Duration,
+    /// Of the response; absent when the runtime posted an error.
+    pub produced_bytes: Option<u64>,
+    /// `responseLatency`, `responseDuration`, `runtimeOverhead`; none without a response.
+    pub spans: Vec<Span>,
+    pub trace: Option<Trace>,
+    pub tenant_id: Option<Arc<str>>,
+}
+
+/// How an extension stands at the end of init.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    pub name: String,
+    /// E.g. `Ready` (§3.5).
+    pub state: &'static str,
+    /// `INVOKE`, `SHUTDOWN`.
+    pub events: Vec<&'static str>,
+    pub error_type: Option<String>,
+}
+
+/// An extension has subscribed to telemetry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub name: String,
+    /// `platform`, `function`, `extension`.
+    pub types: Vec<&'static str>,
+    /// By the older Logs API.
+    pub logs_api: bool,
 }
 
 impl Report {
@@ -98,12 +179,19 @@ pub enum Event {
     Start {
         request_id: RequestId,
         version: String,
+        trace: Option<Trace>,
+        tenant_id: Option<Arc<str>>,
     },
-    RuntimeDone {
-        request_id: RequestId,
-        status: Status,
+    RuntimeDone(Box<RuntimeDone>),
+    Report(Box<Report>),
+    Extension(Extension),
+    Subscribed(Subscription),
+    /// Records that a subscriber didn't take.
+    LogsDropped {
+        reason: &'static str,
+        records: u64,
+        bytes: u64,
     },
-    Report(Report),
     /// All threads stand still; `took` from the wish to the fact.
     Frozen {
         took: Duration,
@@ -134,11 +222,28 @@ mod tests {
                 memory_mb: 128,
                 max_memory_used_mb: 1,
                 status: Status::Success,
+                extension_overhead: None,
+                trace: None,
+                tenant_id: None,
             };
             assert_eq!(report.billed_ms(), billed);
         };
         check(3_100, Some(542_010), 546);
         check(17_090, None, 18);
         check(0, None, 1);
+    }
+
+    // Spec: execution-environment.md §2.10, §4.3.
+    #[test]
+    fn only_sampled_traces_are_told() {
+        let check = |header: &str, root: Option<&str>| {
+            assert_eq!(Trace::sampled(header, header).as_ref().map(Trace::root), root, "{header}");
+        };
+        check("Root=1-a-b;Parent=c;Sampled=1", Some("1-a-b"));
+        check("Root=1-a-b;Parent=c;Sampled=0", None);
+        check("Root=1-a-b;Parent=c", None);
+        check("Root=1=a;Sampled=1", None);
+        check("Sampled=1", None);
+        check("", None);
     }
 }

@@ -2,6 +2,7 @@
 //! implements it, the binary introduces them.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -23,6 +24,8 @@ pub struct Invocation {
     pub trace_header: Option<String>,
     /// Whether the caller asked for the last 4 KB of the log: its answer then waits for REPORT.
     pub wants_log_tail: bool,
+    /// Whose invocation it is, for functions that keep tenants apart (`TenancyConfig`).
+    pub tenant_id: Option<Arc<str>>,
 }
 
 /// What the caller of a synchronous invocation gets.
@@ -35,6 +38,44 @@ pub struct Answer {
     pub function_error: bool,
     /// The last 4 KB of this invocation's log, if asked for.
     pub log_tail: Option<Bytes>,
+}
+
+/// What the caller of a streamed invocation gets once the response has begun, or has failed before.
+pub struct StreamedAnswer {
+    /// The runtime's content type, if it sent one.
+    pub content_type: Option<String>,
+    pub stream: Box<dyn ResponseStream>,
+}
+
+/// A response on its way. Dropping it doesn't stop the function.
+pub trait ResponseStream: Send + Sync {
+    /// The next part; the first [`StreamPart::Complete`] is the last.
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<StreamPart>;
+}
+
+/// A part of a streamed response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamPart {
+    /// Bytes of the payload, as the runtime wrote them.
+    Chunk(Bytes),
+    Complete(StreamEnd),
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamEnd {
+    pub error: Option<StreamError>,
+    /// The last 4 KB of this invocation's log, if asked for.
+    pub log_tail: Option<Bytes>,
+}
+
+/// What went wrong after a stream had begun (service-api.md §3.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamError {
+    /// E.g. `Unhandled`, `Sandbox.Timedout`.
+    pub code: String,
+    /// The error JSON, as text.
+    pub details: String,
 }
 
 /// Why an invocation never reached the function.
@@ -55,6 +96,12 @@ pub enum Refusal {
 pub trait Invoker: Send + Sync {
     /// Resolves once the caller may have its answer. Dropping the future doesn't stop the function.
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Answer, Refusal>>;
+
+    /// Resolves once the response has begun, or the invocation has failed before it did.
+    fn invoke_with_response_stream(
+        &self,
+        invocation: Invocation,
+    ) -> BoxFuture<'_, Result<StreamedAnswer, Refusal>>;
 
     /// The function's code or configuration changed, or it was deleted: environments of any other
     /// revision than `keep` take no new invocation and shut down after their current one.

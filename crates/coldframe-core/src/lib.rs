@@ -12,8 +12,9 @@ pub mod lifecycle;
 pub mod limits;
 pub mod log;
 pub mod packages;
+pub mod shutdown;
 
-pub use config::{FunctionVersion, LogFormat, MemorySize, Runtime, Tracing};
+pub use config::{FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing};
 pub use error::{Fault, FunctionError};
 pub use ids::{AccountId, EnvironmentId, FunctionArn, RequestId};
 

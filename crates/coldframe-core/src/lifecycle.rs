@@ -113,7 +113,8 @@ pub enum Action {
     TellRuntimeDone,
     /// Tell `report`; the invocation is over.
     TellReport,
-    /// Kill every process; `Gone` follows when they are reaped.
+    /// End every process, with the shutdown phase of §1.7 if there are extensions; `Gone` follows
+    /// when they are reaped.
     KillAll,
     /// Forget registrations and states of the ended processes; count the generation up.
     Reinitialise,

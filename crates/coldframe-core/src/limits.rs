@@ -8,6 +8,30 @@ pub const REQUEST_PAYLOAD_BYTES_MAX: usize = 6_291_456;
 /// Buffered response accepted by the Runtime API, bytes (execution-environment.md §0.3).
 pub const RESPONSE_PAYLOAD_BYTES_MAX: usize = 6_291_556;
 
+/// Streamed response, bytes (execution-environment.md §0.3), 200 MB.
+pub const STREAMED_RESPONSE_BYTES_MAX: u64 = 209_715_200;
+
+/// What a streamed response may send at once before its rate counts, bytes (§9.5).
+pub const STREAM_BURST_BYTES: u64 = 6_291_456;
+
+/// What a streamed response may send after its burst, bytes each [`STREAM_REFILL_INTERVAL`] (§9.5).
+pub const STREAM_REFILL_BYTES: u64 = 262_144;
+
+/// See [`STREAM_REFILL_BYTES`].
+pub const STREAM_REFILL_INTERVAL: Duration = Duration::from_millis(125);
+
+/// Extensions of one environment, internal and external (execution-environment.md §0.3).
+pub const EXTENSIONS_MAX: usize = 10;
+
+/// Shutdown phase with an external extension (execution-environment.md §1.7).
+pub const SHUTDOWN_LIMIT: Duration = Duration::from_millis(2000);
+
+/// Shutdown phase with internal extensions only (execution-environment.md §1.7).
+pub const SHUTDOWN_LIMIT_INTERNAL: Duration = Duration::from_millis(500);
+
+/// The runtime's part of [`SHUTDOWN_LIMIT`]: 30 % (execution-environment.md §1.7).
+pub const SHUTDOWN_LIMIT_RUNTIME: Duration = Duration::from_millis(600);
+
 /// On-demand init (execution-environment.md §0.3).
 pub const INIT_LIMIT: Duration = Duration::from_secs(10);
 

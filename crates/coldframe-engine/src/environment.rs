@@ -2,50 +2,53 @@
 //! [`coldframe_core::lifecycle`] decides.
 //!
 //! ```text
-//! commands (pool) ─┐
-//! reports (runtime)├─► one input at a time ─► Event ─► Phase::on ─► actions, in their order
-//! events (sandbox) │
-//! output, deadline ┘
+//! commands (pool) ─────────────┐
+//! reports (runtime, extensions)├─► one input at a time ─► Event ─► Phase::on ─► actions, in order
+//! events (sandbox) ────────────┤
+//! output, deadline ────────────┘
 //! ```
+//! [`starting`] has what makes processes, [`answering`] what callers and logs are told, [`ending`]
+//! the shutdown phase.
+
+mod answering;
+mod ending;
+mod starting;
 
 use std::collections::VecDeque;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use coldframe_core::error::{self, FunctionError};
 use coldframe_core::event::{self, InitPhase, Status};
-use coldframe_core::invoke::{Answer, Refusal};
+use coldframe_core::invoke::Invocation;
 use coldframe_core::lifecycle::{Action, Event, Phase};
-use coldframe_core::limits::{INIT_LIMIT, OPEN_FILES_MAX, PROCESSES_MAX, REAP_LIMIT};
-use coldframe_core::{EnvironmentId, FunctionVersion, Tracing, log};
-use coldframe_runtime_api::{Delivery, InitFailure, Outcome, Report, ReportKind, Server};
-use coldframe_sandbox::{self as sandbox, Created, Sandbox, SpawnError, SpawnStep};
-use tokio::net::unix::pipe;
+use coldframe_core::limits::{INIT_LIMIT, OPEN_FILES_MAX, PROCESSES_MAX};
+use coldframe_core::{BoxFuture, EnvironmentId, FunctionVersion};
+use coldframe_runtime_api::telemetry::{About, Dial};
+use coldframe_runtime_api::{
+    Completed, Delivery, InitFailure, Options, Outcome, Report, ReportKind, Server,
+};
+use coldframe_sandbox::{self as sandbox, Created, Sandbox};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::FunctionLog;
 use crate::environment_variables::{self, Credentials};
-use crate::output::{Lines, Tail};
-use crate::pool::{Job, Offered, Pool};
+use crate::output::{Outputs, Tail};
+use crate::pool::{Job, Offered, Pool, Reply};
 use crate::runtimes::{self, Start};
 use crate::view::Handle;
-use crate::{Shared, lock};
+use crate::{Shared, Slot, lock};
+
+use self::ending::Ending;
+use self::starting::ExtensionProcess;
 
 /// What an ended process has sent may still be on its way through the kernel for this long.
 const LAST_WORDS_LIMIT: Duration = Duration::from_millis(100);
 
-/// Output read at one go before other matters get their turn, bytes.
-const OUTPUT_TURN_BYTES: usize = 256 * 1024;
-
 /// How long the answer of a function is looked for without sleeping.
 const EAGER_LIMIT: Duration = Duration::from_micros(150);
-
-/// One read of output, bytes: on the stack, as mostly there is nothing.
-const OUTPUT_READ_BYTES: usize = 8 * 1024;
 
 /// What the pool tells an environment.
 pub(crate) enum Command {
@@ -56,7 +59,10 @@ pub(crate) enum Command {
 /// Begins to make an environment.
 pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>) {
     let id = EnvironmentId::from(Uuid::new_v4());
-    let function = pool.function().clone();
+    let mut function = pool.function().clone();
+    if let (None, Some(layer)) = (&function.layers, &shared.options.layer) {
+        Arc::make_mut(&mut function).layers = Some(layer.clone());
+    }
     let date = jiff::Timestamp::now().strftime("%Y/%m/%d").to_string();
     let log_stream = function.log_stream(&date, id);
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -123,7 +129,7 @@ async fn make(
         .map_err(|error| error.to_string())?;
     let mounts = match &start {
         Ok(start) => runtimes::mounts(&function, start),
-        Err(_) => Vec::new(),
+        Err(_) => runtimes::own_mounts(&function),
     };
     let spec = sandbox::Spec {
         hostname: environment_variables::hostname(living.id),
@@ -134,15 +140,30 @@ async fn make(
         open_files_max: OPEN_FILES_MAX,
     };
     let created = living.shared.driver.create(spec).await.map_err(|error| chain(&error))?;
-    let Created { sandbox, events, listener } = created;
-    let (server, reports) = Server::start(listener).map_err(|error| chain(&error))?;
+    let Created { sandbox, events, listener, network } = created;
     let credentials = Credentials {
         // Twelve digits: calls back to this service stay in the account.
         access_key: function.account().to_string(),
         secret_key: Uuid::new_v4().simple().to_string(),
         session_token: Uuid::new_v4().simple().to_string(),
+        metadata_token: Uuid::new_v4().simple().to_string(),
     };
-    let variables = environment_variables::of_runtime(&function, log_stream, &credentials);
+    let log_stream: Arc<str> = log_stream.into();
+    let about = About {
+        function: function.clone(),
+        log_stream: log_stream.clone(),
+        runtime_version: starting::runtime_version(&function),
+    };
+    let options = Options {
+        about: about.clone(),
+        dial: Arc::new(Inside(network)),
+        stream_rate: living.shared.options.stream_rate,
+        metadata_token: credentials.metadata_token.clone(),
+        zone: environment_variables::zone(&function.arn.region),
+        extensions: !starting::extensions_are_off(&function),
+    };
+    let (server, reports) = Server::start(listener, options).map_err(|error| chain(&error))?;
+    let variables = environment_variables::of_runtime(&function, &log_stream, &credentials);
     Ok(Environment {
         phase: Phase::Created,
         sandbox,
@@ -152,20 +173,20 @@ async fn make(
         events,
         start,
         variables,
-        log: Log {
-            function: living.shared.logs.of(&function.arn),
-            stream: log_stream.into(),
-            tail: None,
-        },
+        log: Log { function: living.shared.logs.of(&function.arn), stream: log_stream, tail: None },
+        about,
         runtime: None,
-        output: None,
-        lines: Lines::default(),
+        extensions: Vec::new(),
+        outputs: Outputs::default(),
         init: Init::default(),
         invocation: None,
         failure: None,
+        declared: None,
+        extensions_listen: false,
+        ending: None,
         deadline: None,
         timer: Box::pin(tokio::time::sleep(INIT_LIMIT)),
-        delivered: Instant::now(),
+        delivered: Delivered::now(),
         stop_later: false,
         cpu_limited: false,
         out_of_memory_kills: 0,
@@ -173,6 +194,15 @@ async fn make(
         pending: VecDeque::new(),
         function,
     })
+}
+
+/// The network inside, as the Runtime API's server asks for it.
+struct Inside(Arc<dyn sandbox::Network>);
+
+impl Dial for Inside {
+    fn socket(&self) -> BoxFuture<'_, std::io::Result<std::os::fd::OwnedFd>> {
+        Box::pin(async { self.0.socket().await.map_err(std::io::Error::other) })
+    }
 }
 
 /// The whole chain of an error's causes, in one line.
@@ -198,24 +228,45 @@ struct Environment {
     start: Result<Start, String>,
     variables: Vec<String>,
     log: Log,
+    about: About,
     /// The host's number of the runtime's process.
     runtime: Option<u32>,
-    output: Option<pipe::Receiver>,
-    lines: Lines,
+    /// External extensions that were started in this generation.
+    extensions: Vec<ExtensionProcess>,
+    outputs: Outputs,
     init: Init,
     invocation: Option<Running>,
     /// The first fatal error of this generation.
     failure: Option<FunctionError>,
+    /// The type of the fatal error, told by an extension that is about to exit.
+    declared: Option<&'static str>,
+    /// Some extension is told of invocations.
+    extensions_listen: bool,
+    /// The shutdown phase, or a reset's.
+    ending: Option<Ending>,
     deadline: Option<Instant>,
     /// Fires at the deadline or before it.
     timer: Pin<Box<tokio::time::Sleep>>,
-    delivered: Instant,
+    delivered: Delivered,
     stop_later: bool,
     cpu_limited: bool,
     out_of_memory_kills: u64,
     generation: u64,
     /// Events that actions have brought about, to be taken before any input.
     pending: VecDeque<Event>,
+}
+
+/// When the event was handed over.
+#[derive(Clone, Copy)]
+struct Delivered {
+    at: Instant,
+    time: SystemTime,
+}
+
+impl Delivered {
+    fn now() -> Self {
+        Self { at: Instant::now(), time: SystemTime::now() }
+    }
 }
 
 /// The init that runs or ran last.
@@ -230,14 +281,28 @@ struct Init {
 
 /// The invocation this environment holds.
 struct Running {
-    job: Job,
+    invocation: Invocation,
     began: Instant,
-    /// Its time as the log tells it: from `start` to the runtime's `next`.
+    /// The tracing header as the runtime is told it.
+    downstream: Option<String>,
     status: Status,
-    outcome: Option<Outcome>,
+    completed: Option<Completed>,
+    /// When the response came: its first byte, its last, and how many.
+    response: Option<Response>,
+    /// When the runtime asked for the next event.
+    runtime_done: Option<(Instant, SystemTime)>,
     /// The answer of a caller who wants the log's tail, which ends with REPORT.
-    answer: Option<Result<Answer, Refusal>>,
-    reply: Option<tokio::sync::oneshot::Sender<Result<Answer, Refusal>>>,
+    answer: Option<answering::Made>,
+    reply: Option<Reply>,
+    _slot: Slot,
+}
+
+#[derive(Clone, Copy)]
+struct Response {
+    began: Instant,
+    ended: Instant,
+    /// Absent of an error.
+    bytes: Option<u64>,
 }
 
 struct Log {
@@ -285,24 +350,20 @@ impl Environment {
         }
         let timed = self.deadline.is_some();
         // A short function answers sooner than an idle processor sleeps and wakes.
-        while self.phase == Phase::Invoke && self.delivered.elapsed() < EAGER_LIMIT {
+        while self.phase == Phase::Invoke && self.delivered.at.elapsed() < EAGER_LIMIT {
             match self.reports.try_recv() {
                 Ok(report) => return Input::Report(report),
                 Err(_) => tokio::task::yield_now().await,
             }
         }
+        let outputs = &self.outputs;
         tokio::select! {
             biased;
             Some(report) = self.reports.recv() => Input::Report(report),
             command = self.commands.recv() => Input::Command(command),
             Some(event) = self.events.recv() => Input::Sandbox(event),
             () = &mut self.timer, if timed => Input::Deadline,
-            () = async {
-                match &self.output {
-                    Some(output) if output.readable().await.is_ok() => {}
-                    _ => std::future::pending().await,
-                }
-            } => Input::Output,
+            () = std::future::poll_fn(|context| outputs.poll_ready(context)) => Input::Output,
         }
     }
 
@@ -329,16 +390,19 @@ impl Environment {
     /// Takes an invocation: the life cycle says how it begins.
     async fn hold(&mut self, living: &mut Living, job: Box<Job>) {
         let Job { invocation, reply, _slot } = *job;
-        let (unused, _) = tokio::sync::oneshot::channel();
         let wants_tail = invocation.wants_log_tail;
-        let job = Job { invocation, reply: unused, _slot };
+        let trace = invocation.trace_header.as_deref();
         self.invocation = Some(Running {
-            job,
             began: Instant::now(),
+            downstream: trace.map(|trace| answering::downstream(trace, self.function.tracing)),
+            invocation,
             status: Status::Success,
-            outcome: None,
+            completed: None,
+            response: None,
+            runtime_done: None,
             answer: None,
             reply: Some(reply),
+            _slot,
         });
         match (&mut self.log.tail, wants_tail) {
             // A cold start's tail has begun with the init.
@@ -355,35 +419,74 @@ impl Environment {
             return;
         }
         match report.kind {
-            ReportKind::Next => {
-                // Without extensions, the runtime's readiness is everybody's.
+            ReportKind::Next { all_ready } => {
+                if let Some(running) = &mut self.invocation {
+                    running.runtime_done = Some((Instant::now(), SystemTime::now()));
+                }
                 self.step(living, Event::RuntimeReady).await;
-                self.step(living, Event::AllReady).await;
+                if all_ready {
+                    self.step(living, Event::AllReady).await;
+                }
             }
             ReportKind::Completed(completed) => {
                 if let Some(running) = &mut self.invocation {
-                    running.outcome = Some(completed.outcome);
+                    running.response = Some(Response {
+                        began: completed.began,
+                        ended: completed.ended,
+                        bytes: match completed.outcome {
+                            Outcome::Error { trailing: None, .. } => None,
+                            _ => Some(completed.bytes),
+                        },
+                    });
+                    running.completed = Some(completed);
                 }
                 self.step(living, Event::Respond).await;
             }
             ReportKind::InitError(failure) => self.init.failure = Some(failure),
+            ReportKind::ExtensionsRegistered => {
+                self.step(living, Event::ExtensionsRegistered).await;
+            }
+            ReportKind::ExtensionNext { all_ready: true } => {
+                self.step(living, Event::AllReady).await;
+            }
+            ReportKind::ExtensionNext { all_ready: false } => {}
+            ReportKind::ExtensionFailed(kind) => {
+                self.declared.get_or_insert(kind);
+            }
+            ReportKind::Subscribed(subscription) => {
+                self.tell(living, event::Event::Subscribed(subscription));
+            }
+            ReportKind::LogsDropped(dropped) => {
+                let (records, bytes) = (dropped.records, dropped.bytes);
+                let reason = dropped.reason;
+                self.tell(living, event::Event::LogsDropped { reason, records, bytes });
+            }
         }
     }
 
     async fn take_exit(&mut self, living: &mut Living, process: u32, exit: sandbox::Exit) {
-        if self.runtime != Some(process) {
+        let is_runtime = self.runtime == Some(process);
+        let extension = self.extensions.iter_mut().find(|known| known.process == process);
+        if !is_runtime && extension.is_none() {
             return;
         }
-        self.runtime = None;
-        living.handle.set_runtime(None, self.generation);
+        if let Some(extension) = extension {
+            extension.runs = false;
+        } else {
+            self.runtime = None;
+            living.handle.set_runtime(None, self.generation);
+        }
         if matches!(self.phase, Phase::Reset | Phase::ShuttingDown) {
+            self.take_expected_exit(living, process, exit).await;
             return;
         }
-        // A response may have been sent just before the end.
-        let _ = tokio::time::timeout(LAST_WORDS_LIMIT, self.server.quiesced()).await;
+        if is_runtime {
+            // A response may have been sent just before the end.
+            let _ = tokio::time::timeout(LAST_WORDS_LIMIT, self.server.quiesced()).await;
+        }
         while let Ok(report) = self.reports.try_recv() {
             // A child of the runtime's may ask on; nobody is there any more to do the work.
-            if !matches!(report.kind, ReportKind::Next) {
+            if !matches!(report.kind, ReportKind::Next { .. } | ReportKind::ExtensionNext { .. }) {
                 self.take_report(living, report).await;
             }
         }
@@ -397,7 +500,15 @@ impl Environment {
         let kills = self.sandbox.out_of_memory_kills();
         let out_of_memory = exit.killed() && kills > self.out_of_memory_kills;
         self.out_of_memory_kills = kills;
-        self.fail(FunctionError::runtime_exit(exit, out_of_memory));
+        let mut error = match is_runtime {
+            true => FunctionError::runtime_exit(exit, out_of_memory),
+            false => FunctionError::extension_exit(exit),
+        };
+        // What an extension said of itself before it went.
+        if let Some(declared) = self.declared.take() {
+            declared.clone_into(&mut error.kind);
+        }
+        self.fail(error);
         self.step(living, Event::Fatal).await;
     }
 
@@ -413,10 +524,7 @@ impl Environment {
                     self.step(living, Event::Stop).await;
                 }
             }
-            Phase::Reset | Phase::ShuttingDown => {
-                tracing::warn!(environment_id = %living.id, "processes do not end; the sandbox is given up");
-                self.step(living, Event::Timeout).await;
-            }
+            Phase::Reset | Phase::ShuttingDown => self.take_end_of_stage(living).await,
             _ => {
                 self.fail(FunctionError::timeout(self.function.timeout));
                 self.step(living, Event::Timeout).await;
@@ -469,7 +577,7 @@ impl Environment {
         action: Action,
     ) -> Result<(), sandbox::Error> {
         match action {
-            Action::StartExtensions => self.start_extensions(living),
+            Action::StartExtensions => self.start_extensions(living).await?,
             Action::StartRuntime => self.start_runtime(living).await?,
             Action::TellInitRuntimeDone => {
                 let status = self.failure_status();
@@ -482,6 +590,8 @@ impl Environment {
                 living.pool.withdraw(&living.handle);
             }
             Action::Freeze => {
+                // No subscriber gets anything while it can't answer.
+                self.server.telemetry().pause().await;
                 let began = Instant::now();
                 self.sandbox.freeze().await?;
                 self.deadline = Some(Instant::now() + living.shared.options.idle_timeout);
@@ -492,6 +602,7 @@ impl Environment {
                 tokio::task::yield_now().await;
                 let began = Instant::now();
                 self.sandbox.thaw()?;
+                self.server.telemetry().resume();
                 self.tell(living, event::Event::Thawed { took: began.elapsed() });
             }
             Action::TellStart => self.tell_start(living),
@@ -501,140 +612,25 @@ impl Environment {
                 self.answer();
             }
             Action::AnswerError => self.answer(),
-            Action::TellRuntimeDone => {
-                self.settle_status();
-                if let Some(running) = &self.invocation {
-                    let request_id = running.job.invocation.request_id;
-                    let status = running.status.clone();
-                    self.tell(living, event::Event::RuntimeDone { request_id, status });
-                }
-            }
+            Action::TellRuntimeDone => self.tell_runtime_done(living),
             Action::TellReport => self.tell_report(living),
             Action::KillAll => {
                 living.set_finishing(false);
                 self.init.began = Some(Instant::now());
-                // A function that spins must not slow its own end.
-                self.limit_cpu(None)?;
-                self.deadline = Some(Instant::now() + REAP_LIMIT);
-                self.sandbox.kill_all()?;
+                let timed_out = self.failure_status() == Status::Timeout;
+                let reason = if timed_out { "timeout" } else { "failure" };
+                self.begin_ending(living, reason).await?;
             }
             Action::Reinitialise => self.reinitialise(living),
-            // Without extensions the budget is nothing: no SIGTERM (§1.7).
             Action::ShutDown => {
-                self.deadline = Some(Instant::now() + REAP_LIMIT);
-                self.tell(living, event::Event::ShutDown { reason: "spindown" });
-                self.limit_cpu(None)?;
-                self.sandbox.kill_all()?;
+                let reason = "spindown";
+                self.tell(living, event::Event::ShutDown { reason });
+                self.begin_ending(living, reason).await?;
             }
             Action::StopLater => self.stop_later = true,
-            Action::Destroy => self.read_output(),
+            Action::Destroy => self.finish_output(),
         }
         Ok(())
-    }
-
-    fn tell(&mut self, living: &Living, event: event::Event) {
-        if let Some(line) = log::line(&event) {
-            self.print(&line);
-        }
-        living.handle.happened(event);
-    }
-
-    fn print(&mut self, line: &str) {
-        if let Some(tail) = &mut self.log.tail {
-            tail.push(line);
-        }
-        self.log.function.append(&self.log.stream, line);
-    }
-
-    fn failure_status(&self) -> Status {
-        self.failure.as_ref().map_or(Status::Success, Status::of)
-    }
-
-    fn start_extensions(&mut self, living: &mut Living) {
-        self.init.began = Some(Instant::now());
-        self.init.failure = None;
-        self.failure = None;
-        let phase = init_phase(self.phase);
-        if phase == InitPhase::Init {
-            self.deadline = Some(Instant::now() + INIT_LIMIT);
-            // Whoever waits may want to see the init in the tail of its log.
-            self.log.tail = Some(Tail::default());
-        }
-        self.tell(living, event::Event::InitStart { phase });
-        if !self.function.runtime.is_os_only() {
-            let runtime = self.function.runtime.to_string();
-            let line =
-                log::init_start_line(&runtime, &self.function.arn.region, &version_hash(&runtime));
-            // Not part of any invocation's tail.
-            self.log.function.append(&self.log.stream, &line);
-        }
-        self.pending.push_back(Event::ExtensionsRegistered);
-    }
-
-    async fn start_runtime(&mut self, living: &mut Living) -> Result<(), sandbox::Error> {
-        if let Some(running) = &self.invocation {
-            self.server.announce(running.job.invocation.request_id);
-        }
-        let argv = match &self.start {
-            Err(missing) => {
-                self.fail(FunctionError::new("Runtime.InvalidEntrypoint", missing.clone()));
-                self.pending.push_back(Event::Fatal);
-                return Ok(());
-            }
-            Ok(start) if start.argv.is_empty() => {
-                let candidates = [
-                    ("/var/task/bootstrap", Some(&self.function.code)),
-                    ("/opt/bootstrap", self.function.layers.as_ref()),
-                ];
-                let found = candidates.into_iter().find(|(_, directory)| {
-                    directory.is_some_and(|directory| directory.join("bootstrap").is_file())
-                });
-                let Some((path, _)) = found else {
-                    self.fail(FunctionError::new(
-                        "Runtime.InvalidEntrypoint",
-                        "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]",
-                    ));
-                    self.pending.push_back(Event::Fatal);
-                    return Ok(());
-                };
-                vec![path.to_owned()]
-            }
-            Ok(start) => start.argv.clone(),
-        };
-        let command =
-            sandbox::Command { argv, env: self.variables.clone(), cwd: "/var/task".to_owned() };
-        match self.sandbox.spawn(command).await {
-            Ok(process) => {
-                self.runtime = Some(process.id);
-                self.lines = Lines::default();
-                self.output = pipe::Receiver::from_owned_fd(process.output).ok();
-                living.handle.set_runtime(Some(process.pid), self.generation);
-                Ok(())
-            }
-            Err(SpawnError::Refused { file, step, source }) => {
-                self.fail(refused_start(&file, step, &source));
-                self.pending.push_back(Event::Fatal);
-                Ok(())
-            }
-            Err(SpawnError::Sandbox(error)) => Err(error),
-        }
-    }
-
-    fn tell_init_report(&mut self, living: &mut Living, from: Phase) {
-        let duration = self.init.began.map(|began| began.elapsed()).unwrap_or_default();
-        let phase = init_phase(from);
-        let status = match (&self.init.failure, self.failure_status()) {
-            // What the runtime said of its failure, not only that it exited.
-            (Some(failure), Status::Error(_)) => Status::Error(failure.kind.clone()),
-            (_, status) => status,
-        };
-        // An init that ran inside an invocation is part of that invocation's duration.
-        if phase == InitPhase::Init && status == Status::Success {
-            self.init.unreported = Some(duration);
-        }
-        // What init has printed comes before what is told of it.
-        self.read_output();
-        self.tell(living, event::Event::InitReport { phase, duration, status });
     }
 
     fn offer(&mut self, living: &mut Living) {
@@ -668,32 +664,30 @@ impl Environment {
         }
     }
 
-    fn tell_start(&mut self, living: &mut Living) {
-        let Some(running) = &self.invocation else { return };
-        let request_id = running.job.invocation.request_id;
-        let version = self.function.version.clone();
-        self.tell(living, event::Event::Start { request_id, version });
-    }
-
     fn deliver(&mut self) -> Result<(), sandbox::Error> {
         if !self.cpu_limited {
             self.limit_cpu(Some(self.function.memory.cpu_millis()))?;
         }
-        self.delivered = Instant::now();
+        self.delivered = Delivered::now();
         let Some(running) = &self.invocation else { return Ok(()) };
-        let invocation = &running.job.invocation;
+        let invocation = &running.invocation;
         // The timeout counts from the start of the invocation, a suppressed init included.
         let left =
-            (running.began + self.function.timeout).saturating_duration_since(Instant::now());
-        let trace = invocation.trace_header.as_deref();
+            (running.began + self.function.timeout).saturating_duration_since(self.delivered.at);
         self.server.deliver(&Delivery {
             request_id: invocation.request_id,
-            deadline: SystemTime::now() + left,
+            deadline: self.delivered.time + left,
             invoked_arn: invocation.invoked_arn.clone(),
             payload: invocation.payload.clone(),
-            trace: trace.map(|trace| downstream_trace(trace, self.function.tracing)),
+            trace: running.downstream.clone(),
+            incoming_trace: invocation.trace_header.clone(),
             client_context: invocation.client_context.clone(),
             cognito_identity: invocation.cognito_identity.clone(),
+            tenant_id: invocation.tenant_id.clone(),
+            stream: match &running.reply {
+                Some(Reply::Streamed(stream)) => Some(stream.clone()),
+                _ => None,
+            },
         });
         Ok(())
     }
@@ -703,173 +697,24 @@ impl Environment {
         self.sandbox.limit_cpu(millis)
     }
 
-    /// Makes the answer from what is known: the runtime's outcome, else the failure.
-    fn answer(&mut self) {
-        let Some(running) = &mut self.invocation else { return };
-        let request_id = running.job.invocation.request_id;
-        let platform = |error: &FunctionError| {
-            let payload = format!(
-                "{{\"errorType\":{},\"errorMessage\":{}}}",
-                json_text(&error.kind),
-                json_text(&error.message_for(request_id))
-            );
-            failed(payload.into(), Some("application/json".to_owned()))
-        };
-        let answer = match running.outcome.take() {
-            Some(Outcome::Response { payload, content_type }) => {
-                Answer { payload, content_type, function_error: false, log_tail: None }
-            }
-            Some(Outcome::Error { payload, content_type, kind }) => {
-                running.status = Status::Error(kind);
-                failed(payload, content_type)
-            }
-            Some(Outcome::TooLarge) => {
-                let error = FunctionError::response_too_large();
-                running.status = Status::of(&error);
-                platform(&error)
-            }
-            Some(Outcome::Truncated) => {
-                let error =
-                    FunctionError::new("Runtime.TruncatedResponse", "the response ended early");
-                running.status = Status::of(&error);
-                platform(&error)
-            }
-            Some(Outcome::InvalidMode) => {
-                running.status = Status::Error("Runtime.InvalidResponseModeHeader".to_owned());
-                failed(Bytes::new(), None)
-            }
-            None => match (&self.init.failure, &self.failure) {
-                // The init inside this invocation failed and said why.
-                (Some(failure), Some(error)) if error.kind == "Runtime.ExitError" => {
-                    running.status = Status::Error(failure.kind.clone());
-                    failed(failure.payload.clone(), failure.content_type.clone())
-                }
-                (_, Some(error)) => platform(error),
-                (_, None) => platform(&FunctionError::new("Sandbox.Failure", "unknown")),
-            },
-        };
-        if running.job.invocation.wants_log_tail {
-            running.answer = Some(Ok(answer));
-        } else if let Some(reply) = running.reply.take() {
-            // The caller may have gone.
-            let _ = reply.send(Ok(answer));
-        }
-    }
-
-    /// A failure of the environment counts for more than what the runtime has said before.
-    fn settle_status(&mut self) {
-        if let (Some(running), Some(failure)) = (&mut self.invocation, &self.failure) {
-            running.status = Status::of(failure);
-        }
-    }
-
-    fn tell_report(&mut self, living: &mut Living) {
-        self.settle_init_failure();
-        self.read_output();
-        self.lines_flush();
-        let Some(mut running) = self.invocation.take() else { return };
-        let request_id = running.job.invocation.request_id;
-        if running.status == Status::Timeout {
-            let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-            let timed_out = error::timeout_message(self.function.timeout);
-            self.print(&format!("{now} {request_id} {timed_out}"));
-            self.print("");
-        }
-        self.print(&log::end_line(request_id));
-        let duration = match running.status {
-            // Not what the timer's lateness adds.
-            Status::Timeout => self.function.timeout,
-            _ => running.began.elapsed(),
-        };
-        let used = self.sandbox.memory_peak_bytes().div_ceil(1024 * 1024);
-        let used = u32::try_from(used).unwrap_or(u32::MAX);
-        let memory_mb = self.function.memory.mb();
-        let exhausted = running.status.error_type() == Some("Runtime.OutOfMemory");
-        let report = event::Report {
-            request_id,
-            duration,
-            init_duration: self.init.unreported.take(),
-            memory_mb,
-            max_memory_used_mb: if exhausted { memory_mb } else { used.clamp(1, memory_mb) },
-            status: running.status.clone(),
-        };
-        self.tell(living, event::Event::Report(report));
-        let tail = self.log.tail.take();
-        if let (Some(Ok(mut answer)), Some(reply)) = (running.answer.take(), running.reply.take()) {
-            answer.log_tail = tail.map(|mut tail| tail.take().into());
-            let _ = reply.send(Ok(answer));
-        }
-    }
-
-    fn settle_init_failure(&mut self) {
-        // An invocation that ended in its own init has no `runtimeDone` that would have settled it.
-        if let (Some(running), Some(failure)) = (&mut self.invocation, &self.failure)
-            && running.status == Status::Success
-        {
-            running.status = Status::of(failure);
-        }
+    fn failure_status(&self) -> Status {
+        self.failure.as_ref().map_or(Status::Success, Status::of)
     }
 
     fn reinitialise(&mut self, living: &mut Living) {
         let took = self.init.began.map(|began| began.elapsed()).unwrap_or_default();
-        self.read_output();
-        self.lines_flush();
-        self.output = None;
+        self.finish_output();
         self.runtime = None;
+        self.extensions.clear();
         self.failure = None;
+        self.declared = None;
+        self.ending = None;
         self.init = Init::default();
         self.generation += 1;
         self.server.reinitialise();
         living.handle.set_runtime(None, self.generation);
         self.tell(living, event::Event::Reset { took });
     }
-
-    /// Takes what is in the pipe now, up to a bound: a process that never stops printing must not
-    /// keep everything else waiting. What is left is read at the next turn.
-    fn read_output(&mut self) {
-        let Some(output) = &self.output else { return };
-        let mut buffer = [0; OUTPUT_READ_BYTES];
-        let mut taken = 0;
-        let mut lines = std::mem::take(&mut self.lines);
-        let mut ended = false;
-        let mut read = Vec::new();
-        while taken < OUTPUT_TURN_BYTES {
-            match output.try_read(&mut buffer) {
-                Ok(0) => {
-                    ended = true;
-                    break;
-                }
-                Ok(length) => {
-                    taken += length;
-                    lines.push(&buffer[..length], |line| read.push(line.to_owned()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    ended = true;
-                    break;
-                }
-            }
-        }
-        if ended {
-            self.output = None;
-        }
-        self.lines = lines;
-        for line in read {
-            self.print(&line);
-        }
-    }
-
-    fn lines_flush(&mut self) {
-        let mut last = None;
-        self.lines.flush(|line| last = Some(line.to_owned()));
-        if let Some(line) = last {
-            self.print(&line);
-        }
-    }
-}
-
-fn failed(payload: Bytes, content_type: Option<String>) -> Answer {
-    Answer { payload, content_type, function_error: true, log_tail: None }
 }
 
 fn init_phase(phase: Phase) -> InitPhase {
@@ -877,79 +722,4 @@ fn init_phase(phase: Phase) -> InitPhase {
         Phase::InvokeInit(_) => InitPhase::Invoke,
         _ => InitPhase::Init,
     }
-}
-
-/// AWS's texts for a runtime that can't be started (§7.2).
-fn refused_start(file: &str, step: SpawnStep, source: &io::Error) -> FunctionError {
-    let reason = match source.raw_os_error() {
-        Some(2) => "no such file or directory".to_owned(),
-        Some(8) => "exec format error".to_owned(),
-        Some(13) => "permission denied".to_owned(),
-        _ => source.to_string(),
-    };
-    match step {
-        SpawnStep::WorkingDirectory => {
-            FunctionError::new("Runtime.InvalidWorkingDir", format!("chdir /var/task: {reason}"))
-        }
-        _ => FunctionError::new("Runtime.InvalidEntrypoint", format!("fork/exec {file}: {reason}")),
-    }
-}
-
-/// The downstream tracing header (§2.10).
-fn downstream_trace(incoming: &str, mode: Tracing) -> String {
-    if mode == Tracing::PassThrough {
-        return incoming.to_owned();
-    }
-    let field = |name: &str| {
-        incoming.split(';').find_map(|pair| {
-            let (key, value) = pair.split_once('=')?;
-            (key.trim() == name && !value.contains('=')).then_some(value)
-        })
-    };
-    let parent = Uuid::new_v4().simple().to_string();
-    let mut header = format!(
-        "Root={};Parent={};Sampled={}",
-        field("Root").unwrap_or_default(),
-        &parent[..16],
-        field("Sampled").unwrap_or("0")
-    );
-    if let Some(lineage) = field("Lineage") {
-        header.push_str(";Lineage=");
-        header.push_str(lineage);
-    }
-    header
-}
-
-/// Sixty-four hex digits that stay the same for a runtime's name.
-fn version_hash(runtime: &str) -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    (0..4u8)
-        .map(|part| {
-            let mut hasher = DefaultHasher::new();
-            (runtime, part).hash(&mut hasher);
-            format!("{:016x}", hasher.finish())
-        })
-        .collect()
-}
-
-/// A JSON string.
-fn json_text(text: &str) -> String {
-    use std::fmt::Write;
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            control if control < ' ' => {
-                let _ = write!(quoted, "\\u{:04x}", control as u32);
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

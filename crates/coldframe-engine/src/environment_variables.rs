@@ -14,8 +14,47 @@ pub(crate) struct Credentials {
     pub(crate) access_key: String,
     pub(crate) secret_key: String,
     pub(crate) session_token: String,
+    /// For the metadata endpoint.
+    pub(crate) metadata_token: String,
 }
 
+/// What extensions don't get of the runtime's variables (§6.3), beside those that begin with `_`.
+const RUNTIME_ONLY: [&str; 7] = [
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+];
+
+/// The variables of external extensions, out of the runtime's.
+pub(crate) fn of_extensions(runtime: &[String]) -> Vec<String> {
+    let wanted = |variable: &&String| {
+        let key = variable.split('=').next().unwrap_or_default();
+        !key.starts_with('_') && !RUNTIME_ONLY.contains(&key)
+    };
+    runtime.iter().filter(wanted).cloned().collect()
+}
+
+/// An id of an availability zone in the region, e.g. `use1-az1` (§6.10).
+pub(crate) fn zone(region: &str) -> String {
+    let mut parts = region.split('-');
+    let mut id = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.strip_suffix("east").or_else(|| part.strip_suffix("west")) {
+            Some(first) if !first.is_empty() => {
+                id.extend(first.chars().take(1));
+                id.extend(part[first.len()..].chars().take(1));
+            }
+            // Numbers as they are, words by their first letter.
+            _ if part.bytes().all(|byte| byte.is_ascii_digit()) => id.push_str(part),
+            _ => id.extend(part.chars().take(1)),
+        }
+    }
+    id + "-az1"
+}
 /// The runtime's variables, `KEY=VALUE`.
 pub(crate) fn of_runtime(
     function: &FunctionVersion,
@@ -51,8 +90,8 @@ pub(crate) fn of_runtime(
     put("_AWS_XRAY_DAEMON_PORT", "2000");
     let json = function.log_format == LogFormat::Json;
     put("AWS_LAMBDA_LOG_FORMAT", if json { "JSON" } else { "Text" });
-    if let (true, Some(level)) = (json, &function.application_log_level) {
-        put("AWS_LAMBDA_LOG_LEVEL", level);
+    if let (true, Some(level)) = (json, function.application_log_level) {
+        put("AWS_LAMBDA_LOG_LEVEL", level.as_str());
     }
     for (key, value) in &function.environment {
         if !key.starts_with('_') && !RESERVED_VARIABLES.contains(&key.as_str()) {
@@ -83,6 +122,9 @@ pub(crate) fn of_runtime(
     put("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
     put("LAMBDA_TASK_ROOT", "/var/task");
     put("LAMBDA_RUNTIME_DIR", "/var/runtime");
+    put("_LAMBDA_TELEMETRY_LOG_FD", &coldframe_sandbox::LOG_DESCRIPTOR.to_string());
+    put("AWS_LAMBDA_METADATA_API", RUNTIME_API);
+    put("AWS_LAMBDA_METADATA_TOKEN", &credentials.metadata_token);
     variables.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 

@@ -17,20 +17,24 @@ mod runtimes;
 mod view;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use coldframe_core::invoke::{Answer, Invocation, Invoker, Refusal};
+use coldframe_core::invoke::{Answer, Invocation, Invoker, Refusal, StreamedAnswer};
 use coldframe_core::{AccountId, BoxFuture, FunctionArn, FunctionVersion, Runtime};
+use coldframe_runtime_api::stream;
 use coldframe_sandbox::Driver;
 use tokio::sync::{Notify, oneshot};
 
 pub use self::logs::{FunctionLog, LogLine, Logs};
 pub use self::runtimes::{Bootstraps, HostRuntime, HostRuntimes};
 pub use self::view::{EnvironmentView, Moment};
+pub use coldframe_runtime_api::ExtensionView;
+pub use coldframe_runtime_api::stream::Rate;
 
-use self::pool::{Job, Pool};
+use self::pool::{Job, Pool, Reply};
 
 /// What the engine may be told.
 #[derive(Clone, Debug)]
@@ -41,6 +45,10 @@ pub struct Options {
     pub memory_mb: u64,
     /// Simultaneous invocations of an account.
     pub account_concurrency: usize,
+    /// How fast responses are streamed; `None` as fast as they come.
+    pub stream_rate: Option<Rate>,
+    /// What functions without layers of their own have at `/opt`.
+    pub layer: Option<PathBuf>,
 }
 
 /// Runs functions in environments that a [`Driver`] makes.
@@ -103,6 +111,19 @@ impl Engine {
         views
     }
 
+    fn submit(&self, invocation: Invocation, reply: Reply) -> Result<(), Refusal> {
+        let shared = &self.shared;
+        if shared.draining.load(Ordering::SeqCst) {
+            return Err(Refusal::Draining);
+        }
+        let Some(slot) = shared.slot(&invocation.function.arn) else {
+            return Err(Refusal::Throttled { reason: "ConcurrentInvocationLimitExceeded" });
+        };
+        let pool = shared.pool(&invocation.function, invocation.tenant_id.as_deref());
+        pool.submit(Job { invocation, reply, _slot: slot });
+        Ok(())
+    }
+
     /// Takes no invocation any more; running ones finish, environments get their shutdown phase.
     /// Resolves when none is left.
     pub async fn drain(&self) {
@@ -126,14 +147,16 @@ impl Shared {
         self.pools.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pool(self: &Arc<Self>, function: &Arc<FunctionVersion>) -> Arc<Pool> {
-        if let Some(pool) = self.pools().get(&function.revision) {
+    fn pool(self: &Arc<Self>, function: &Arc<FunctionVersion>, tenant: Option<&str>) -> Arc<Pool> {
+        let of_tenant = tenant.map(|tenant| format!("{} {tenant}", function.revision));
+        let key = of_tenant.as_deref().unwrap_or(&function.revision);
+        if let Some(pool) = self.pools().get(key) {
             return pool.clone();
         }
         let pool = {
             let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-            let pool = pools.entry(function.revision.clone());
-            pool.or_insert_with(|| Arc::new(Pool::new(self.clone(), function.clone()))).clone()
+            let make = || Arc::new(Pool::new(self.clone(), key.to_owned(), function.clone()));
+            pools.entry(key.to_owned()).or_insert_with(make).clone()
         };
         if self.draining.load(Ordering::SeqCst) {
             // Too late for `drain` to have seen it: it serves what waits and keeps nothing.
@@ -203,19 +226,22 @@ impl Drop for Slot {
 impl Invoker for Engine {
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Answer, Refusal>> {
         Box::pin(async move {
-            let shared = &self.shared;
-            if shared.draining.load(Ordering::SeqCst) {
-                return Err(Refusal::Draining);
-            }
-            let Some(slot) = shared.slot(&invocation.function.arn) else {
-                return Err(Refusal::Throttled { reason: "ConcurrentInvocationLimitExceeded" });
-            };
-            let pool = shared.pool(&invocation.function);
             let (reply, answer) = oneshot::channel();
-            pool.submit(Job { invocation, reply, _slot: slot });
+            self.submit(invocation, Reply::Whole(reply))?;
             answer.await.unwrap_or_else(|_| {
                 Err(Refusal::Platform("the execution environment ended without an answer".into()))
             })
+        })
+    }
+
+    fn invoke_with_response_stream(
+        &self,
+        invocation: Invocation,
+    ) -> BoxFuture<'_, Result<StreamedAnswer, Refusal>> {
+        Box::pin(async move {
+            let (sender, receiver) = stream::channel();
+            self.submit(invocation, Reply::Streamed(sender))?;
+            receiver.begun().await
         })
     }
 

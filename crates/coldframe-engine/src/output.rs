@@ -1,9 +1,250 @@
-//! What processes write, cut into lines; and the tail of an invocation's log.
+//! What processes write, cut into lines and records; and the tail of an invocation's log.
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use coldframe_core::LogLevel;
 use coldframe_core::limits::LOG_TAIL_BYTES;
+use tokio::net::unix::pipe;
 
 /// A longer line is split (AWS: "CloudWatch Logs quotas", event size 256 KB).
 const LINE_BYTES_MAX: usize = 256 * 1024;
+
+/// Read of one pipe at one go before other matters get their turn, bytes.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// One read, bytes: on the stack, as mostly there is nothing.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Who wrote something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// The runtime and its children.
+    Function,
+    /// An external extension, by its name.
+    Extension(Arc<str>),
+}
+
+/// One line or framed record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) writer: Writer,
+    pub(crate) text: String,
+    /// As the frame tells it.
+    pub(crate) level: Option<LogLevel>,
+}
+
+/// The pipes of all processes of an environment.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    pipes: Vec<Output>,
+}
+
+struct Output {
+    writer: Writer,
+    pipe: pipe::Receiver,
+    cut: Cut,
+}
+
+enum Cut {
+    Lines(Lines),
+    Frames(Frames),
+}
+
+impl Outputs {
+    /// Reads what a process writes from now on, by lines or by frames.
+    pub(crate) fn add(&mut self, writer: Writer, pipe: OwnedFd, framed: bool) {
+        // A pipe is all it can be.
+        let Ok(pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
+        let cut =
+            if framed { Cut::Frames(Frames::default()) } else { Cut::Lines(Lines::default()) };
+        self.pipes.push(Output { writer, pipe, cut });
+    }
+
+    /// Ready when there is something to read.
+    pub(crate) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        for output in &self.pipes {
+            if output.pipe.poll_read_ready(context).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes what is there now, up to a bound: a process that never stops printing must not keep
+    /// everything else waiting. What is left is read at the next turn.
+    pub(crate) fn read(&mut self, mut record: impl FnMut(Record)) {
+        self.pipes.retain_mut(|output| output.read(&mut record));
+    }
+
+    /// What was written without an end behind it, and no more of anything.
+    pub(crate) fn finish(&mut self, mut record: impl FnMut(Record)) {
+        self.read(&mut record);
+        self.flush(&mut record);
+        self.pipes.clear();
+    }
+
+    /// Gives what was written without an end behind it.
+    pub(crate) fn flush(&mut self, mut record: impl FnMut(Record)) {
+        for output in &mut self.pipes {
+            output.flush(&mut record);
+        }
+    }
+}
+
+impl Output {
+    /// `false` once the other end is closed.
+    fn read(&mut self, record: &mut impl FnMut(Record)) -> bool {
+        let mut buffer = [0; READ_BYTES];
+        let mut taken = 0;
+        while taken < TURN_BYTES {
+            match self.pipe.try_read(&mut buffer) {
+                Ok(length @ 1..) => {
+                    taken += length;
+                    self.push(&buffer[..length], record);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Ok(0) | Err(_) => {
+                    self.flush(record);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn push(&mut self, bytes: &[u8], record: &mut impl FnMut(Record)) {
+        let writer = &self.writer;
+        let mut emit = |text: &str, level| {
+            record(Record { writer: writer.clone(), text: text.to_owned(), level });
+        };
+        match &mut self.cut {
+            Cut::Lines(lines) => lines.push(bytes, |line| emit(line, None)),
+            Cut::Frames(frames) => frames.push(bytes, emit),
+        }
+    }
+
+    fn flush(&mut self, record: &mut impl FnMut(Record)) {
+        let writer = &self.writer;
+        let mut emit = |text: &str, level| {
+            record(Record { writer: writer.clone(), text: text.to_owned(), level });
+        };
+        match &mut self.cut {
+            Cut::Lines(lines) => lines.flush(|line| emit(line, None)),
+            Cut::Frames(frames) => frames.flush(emit),
+        }
+    }
+}
+
+/// Bits of a frame's type (execution-environment.md §5.6).
+const FRAME_MAGIC: u32 = 0xa55a_0000;
+const FRAME_TIMESTAMP: u32 = 0b10;
+
+/// Cuts a stream of frames into records: type, length, perhaps a timestamp, message.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// A header that hasn't come whole.
+    head: Vec<u8>,
+    /// The message that is coming.
+    message: Option<Message>,
+    /// Somebody writes there who doesn't know of frames: from then on these are lines.
+    lines: Option<Lines>,
+}
+
+#[derive(Debug)]
+struct Message {
+    left: usize,
+    level: Option<LogLevel>,
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    /// Takes bytes, gives every record they end to `record`.
+    pub(crate) fn push(&mut self, bytes: &[u8], mut record: impl FnMut(&str, Option<LogLevel>)) {
+        self.take(bytes, &mut record);
+    }
+
+    fn take(&mut self, bytes: &[u8], record: &mut dyn FnMut(&str, Option<LogLevel>)) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if let Some(lines) = &mut self.lines {
+                lines.push(rest, |line| record(line, None));
+                return;
+            }
+            if let Some(message) = &mut self.message {
+                // Longer than a record may be: in parts, so that nothing grows without end.
+                let room = LINE_BYTES_MAX - message.bytes.len();
+                let (now, later) = rest.split_at(rest.len().min(message.left).min(room));
+                message.bytes.extend_from_slice(now);
+                message.left -= now.len();
+                rest = later;
+                if message.left == 0 || message.bytes.len() == LINE_BYTES_MAX {
+                    let text = std::mem::take(&mut message.bytes);
+                    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+                    record(&String::from_utf8_lossy(text), message.level);
+                }
+                if message.left == 0 {
+                    self.message = None;
+                }
+                continue;
+            }
+            let (now, later) = rest.split_at(rest.len().min(16 - self.head.len()));
+            self.head.extend_from_slice(now);
+            rest = later;
+            self.begin(record);
+        }
+    }
+
+    /// A header may have come whole.
+    fn begin(&mut self, record: &mut dyn FnMut(&str, Option<LogLevel>)) {
+        let word = |at: usize| {
+            let bytes = self.head.get(at..at + 4)?;
+            Some(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        };
+        let Some(kind) = word(0) else { return };
+        if kind & 0xffff_0000 != FRAME_MAGIC {
+            let mut lines = Lines::default();
+            lines.push(&std::mem::take(&mut self.head), |line| record(line, None));
+            self.lines = Some(lines);
+            return;
+        }
+        let length = if kind & FRAME_TIMESTAMP == 0 { 8 } else { 16 };
+        let Some(left) = word(4).filter(|_| self.head.len() >= length) else { return };
+        let level = match kind >> 2 & 0b111 {
+            1 => Some(LogLevel::Trace),
+            2 => Some(LogLevel::Debug),
+            3 => Some(LogLevel::Info),
+            4 => Some(LogLevel::Warn),
+            5 => Some(LogLevel::Error),
+            6 => Some(LogLevel::Fatal),
+            _ => None,
+        };
+        // An old frame's header is shorter: the rest belongs to its message.
+        let begun = self.head.split_off(length);
+        self.head.clear();
+        if left == 0 {
+            record("", level);
+        } else {
+            self.message = Some(Message { left: left as usize, level, bytes: Vec::new() });
+        }
+        if !begun.is_empty() {
+            self.take(&begun, record);
+        }
+    }
+
+    /// Gives the beginning of a record whose end never came.
+    pub(crate) fn flush(&mut self, mut record: impl FnMut(&str, Option<LogLevel>)) {
+        if let Some(lines) = &mut self.lines {
+            lines.flush(|line| record(line, None));
+        }
+        if let Some(message) = self.message.take().filter(|message| !message.bytes.is_empty()) {
+            record(&String::from_utf8_lossy(&message.bytes), message.level);
+        }
+        self.head.clear();
+    }
+}
 
 /// Cuts a stream of bytes into lines.
 #[derive(Debug, Default)]
@@ -76,48 +317,4 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(pieces: &[&[u8]], expected: &[&str]) {
-        let (mut lines, mut cut) = (Lines::default(), Vec::new());
-        for piece in pieces {
-            lines.push(piece, |line| cut.push(line.to_owned()));
-        }
-        lines.flush(|line| cut.push(line.to_owned()));
-        assert_eq!(cut, expected);
-    }
-
-    #[test]
-    fn streams_are_cut_into_lines() {
-        check(&[b"a\nb\n"], &["a", "b"]);
-        check(&[b"a", b"b\n", b"c"], &["ab", "c"]);
-        check(&[b"\n\n"], &["", ""]);
-        check(&[b"wrong \xff byte\n"], &["wrong \u{fffd} byte"]);
-        check(&[], &[]);
-    }
-
-    #[test]
-    fn very_long_lines_are_split() {
-        let mut lines = Lines::default();
-        let (mut lengths, mut longest) = (Vec::new(), 0);
-        for _ in 0..700 {
-            lines.push(&[b'x'; 1024], |line| lengths.push(line.len()));
-            longest = longest.max(lines.partial.len());
-        }
-        assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX]);
-        assert!(longest <= LINE_BYTES_MAX);
-    }
-
-    // Spec: execution-environment.md §5.5 and L3.
-    #[test]
-    fn ee_l3_the_tail_is_4_kb() {
-        let mut tail = Tail::default();
-        for number in 0..10_000 {
-            tail.push(&format!("line {number}"));
-        }
-        let bytes = tail.take();
-        assert_eq!(bytes.len(), LOG_TAIL_BYTES);
-        assert!(bytes.ends_with(b"line 9999\n"));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coldframe_core::FunctionVersion;
 use coldframe_core::invoke::{Answer, Invocation, Refusal};
+use coldframe_runtime_api::stream;
 use tokio::sync::oneshot;
 
 use crate::environment::{self, Command};
@@ -18,13 +19,31 @@ const FINISH_LIMIT: Duration = Duration::from_millis(5);
 /// An invocation and whom to tell.
 pub(crate) struct Job {
     pub(crate) invocation: Invocation,
-    pub(crate) reply: oneshot::Sender<Result<Answer, Refusal>>,
+    pub(crate) reply: Reply,
     /// Held until the invocation is over, not only answered: the environment is busy that long.
     pub(crate) _slot: Slot,
 }
 
+/// Whom to tell, and how.
+pub(crate) enum Reply {
+    Whole(oneshot::Sender<Result<Answer, Refusal>>),
+    Streamed(stream::Sender),
+}
+
+impl Reply {
+    /// The invocation never reaches the function. The caller may have gone.
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::Whole(reply) => drop(reply.send(Err(refusal))),
+            Self::Streamed(stream) => stream.refuse(refusal),
+        }
+    }
+}
+
 pub(crate) struct Pool {
     shared: Arc<Shared>,
+    /// What it is known by: the function's revision, and the tenant if it keeps tenants apart.
+    key: String,
     function: Arc<FunctionVersion>,
     inner: Mutex<Inner>,
 }
@@ -50,8 +69,8 @@ pub(crate) enum Offered {
 }
 
 impl Pool {
-    pub(crate) fn new(shared: Arc<Shared>, function: Arc<FunctionVersion>) -> Self {
-        Self { shared, function, inner: Mutex::default() }
+    pub(crate) fn new(shared: Arc<Shared>, key: String, function: Arc<FunctionVersion>) -> Self {
+        Self { shared, key, function, inner: Mutex::default() }
     }
 
     pub(crate) fn function(&self) -> &Arc<FunctionVersion> {
@@ -125,7 +144,7 @@ impl Pool {
             };
             if let Some(job) = refused {
                 let reason = "ConcurrentInvocationLimitExceeded";
-                let _ = job.reply.send(Err(Refusal::Throttled { reason }));
+                job.reply.refuse(Refusal::Throttled { reason });
             }
             return;
         }
@@ -165,7 +184,7 @@ impl Pool {
         if inner.waiting.len() > inner.starting
             && let Some(job) = inner.waiting.pop_front()
         {
-            let _ = job.reply.send(Err(Refusal::Platform(error.to_owned())));
+            job.reply.refuse(Refusal::Platform(error.to_owned()));
         }
     }
 
@@ -197,9 +216,9 @@ impl Pool {
             self.shared.pools.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let inner = lock(&self.inner);
         let empty = inner.retired && inner.living == 0 && inner.waiting.is_empty();
-        let known = pools.get(&self.function.revision);
+        let known = pools.get(&self.key);
         if empty && known.is_some_and(|pool| std::ptr::eq(&**pool, self)) {
-            pools.remove(&self.function.revision);
+            pools.remove(&self.key);
         }
     }
 

@@ -250,9 +250,14 @@ fn node_major(interpreter: &Path) -> Option<u32> {
 
 /// What is mounted read-only for a function: its code, its layers, its runtime.
 pub(crate) fn mounts(function: &FunctionVersion, start: &Start) -> Vec<Mount> {
-    let code = Mount { source: function.code.clone(), target: "/var/task" };
-    let layers = function.layers.clone().map(|source| Mount { source, target: "/opt" });
     let runtime = start.mounts.iter();
     let runtime = runtime.map(|(source, target)| Mount { source: source.clone(), target });
-    std::iter::once(code).chain(layers).chain(runtime).collect()
+    own_mounts(function).into_iter().chain(runtime).collect()
+}
+
+/// Its code and its layers: extensions run even if the runtime can't.
+pub(crate) fn own_mounts(function: &FunctionVersion) -> Vec<Mount> {
+    let code = Mount { source: function.code.clone(), target: "/var/task" };
+    let layers = function.layers.clone().map(|source| Mount { source, target: "/opt" });
+    std::iter::once(code).chain(layers).collect()
 }

@@ -24,6 +24,8 @@ fn fixture(memory_mb: u64, concurrency: usize) -> Fixture {
         idle_timeout: Duration::from_secs(600),
         memory_mb,
         account_concurrency: concurrency,
+        stream_rate: None,
+        layer: None,
     };
     let engine = Engine::new(Arc::new(driver.clone()), runtimes, Arc::default(), options);
     let function = function("f", code.path());
@@ -50,6 +52,8 @@ fn function(name: &str, code: &std::path::Path) -> Arc<FunctionVersion> {
         tracing: Tracing::PassThrough,
         log_format: coldframe_core::LogFormat::Text,
         application_log_level: None,
+        system_log_level: None,
+        tenant_isolation: false,
         log_group: format!("/aws/lambda/{name}"),
     })
 }
@@ -68,6 +72,7 @@ async fn invoke(
         cognito_identity: None,
         trace_header: None,
         wants_log_tail: true,
+        tenant_id: None,
     };
     tokio::time::timeout(Duration::from_secs(20), engine.invoke(invocation))
         .await

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use coldframe_core::event::Event;
 use coldframe_core::lifecycle::Phase;
 use coldframe_core::{EnvironmentId, FunctionVersion};
+use coldframe_runtime_api::ExtensionView;
 use tokio::sync::mpsc;
 
 use crate::environment::Command;
@@ -30,6 +31,10 @@ pub struct EnvironmentView {
     /// Pid of the runtime as seen inside.
     pub runtime_pid: Option<u32>,
     pub max_memory_used_mb: u32,
+    /// As they stood when the last init ended.
+    pub extensions: Vec<ExtensionView>,
+    /// What the runtime calls itself.
+    pub runtime_release: Option<String>,
     pub timeline: Vec<Moment>,
 }
 
@@ -60,6 +65,8 @@ struct Seen {
     log_stream: String,
     runtime_pid: Option<u32>,
     max_memory_used_mb: u32,
+    extensions: Vec<ExtensionView>,
+    runtime_release: Option<String>,
     timeline: VecDeque<Moment>,
 }
 
@@ -79,6 +86,8 @@ impl Handle {
             log_stream,
             runtime_pid: None,
             max_memory_used_mb: 0,
+            extensions: Vec::new(),
+            runtime_release: None,
             timeline: VecDeque::new(),
         };
         Self {
@@ -108,6 +117,11 @@ impl Handle {
     pub(crate) fn set_runtime(&self, pid: Option<u32>, generation: u64) {
         let mut seen = lock(&self.seen);
         (seen.runtime_pid, seen.generation) = (pid, generation);
+    }
+
+    pub(crate) fn set_init(&self, extensions: Vec<ExtensionView>, release: Option<String>) {
+        let mut seen = lock(&self.seen);
+        (seen.extensions, seen.runtime_release) = (extensions, release);
     }
 
     pub(crate) fn happened(&self, event: Event) {
@@ -143,6 +157,8 @@ impl Handle {
             log_stream: seen.log_stream.clone(),
             runtime_pid: seen.runtime_pid,
             max_memory_used_mb: seen.max_memory_used_mb,
+            extensions: seen.extensions.clone(),
+            runtime_release: seen.runtime_release.clone(),
             timeline: seen.timeline.iter().cloned().collect(),
         }
     }

@@ -117,7 +117,7 @@ impl Init {
         transport::send(&self.control, &event.encode(), &[])
     }
 
-    fn handle(&mut self, request: Request, mut descriptors: Descriptors) -> io::Result<()> {
+    fn handle(&mut self, request: Request, descriptors: Descriptors) -> io::Result<()> {
         match request {
             Request::Configure(configure) => {
                 match become_environment(&configure, descriptors) {
@@ -133,7 +133,7 @@ impl Init {
                 self.configure = configure;
             }
             Request::Spawn(spawn) => {
-                let event = match self.spawn(&spawn, descriptors.pop_front()) {
+                let event = match self.spawn(&spawn, descriptors) {
                     Ok(pid) => Event::Spawned { process: spawn.process, pid },
                     Err((step, errno)) => {
                         Event::SpawnFailed { process: spawn.process, errno, step }
@@ -159,6 +159,15 @@ impl Init {
             Request::Resume => {
                 let _ = sys::kill_everyone(libc::SIGCONT);
                 self.tell(&Event::Resumed)?;
+            }
+            Request::Socket => {
+                let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+                let (family, kind) =
+                    (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+                // Without one the host learns that there is none.
+                let socket = rustix::net::socket_with(family, kind, flags, None).ok();
+                let sent: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+                transport::send(&self.control, &Event::Socket.encode(), &sent)?;
             }
         }
         Ok(())
@@ -199,7 +208,7 @@ impl Init {
         }
     }
 
-    fn spawn(&mut self, spawn: &Spawn, output: Option<OwnedFd>) -> Result<u32, (SpawnStep, i32)> {
+    fn spawn(&mut self, spawn: &Spawn, outputs: Descriptors) -> Result<u32, (SpawnStep, i32)> {
         let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
         let (report, reported) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|errno| (SpawnStep::Fork, errno.raw_os_error()))?;
@@ -210,7 +219,7 @@ impl Init {
         match forked.map_err(at(SpawnStep::Fork))? {
             None => {
                 drop(report);
-                let (step, errno) = become_process(&self.configure, spawn, output);
+                let (step, errno) = become_process(&self.configure, spawn, outputs);
                 let mut packet = [0; 5];
                 packet[0] = step as u8;
                 packet[1..].copy_from_slice(&errno.to_le_bytes());
@@ -323,12 +332,8 @@ fn set_rights(rights: CapabilitySet) -> io::Result<()> {
 }
 
 /// Between fork and exec. Returns only if something failed.
-fn become_process(
-    configure: &Configure,
-    spawn: &Spawn,
-    output: Option<OwnedFd>,
-) -> (SpawnStep, i32) {
-    if let Err(error) = prepare_process(configure, output) {
+fn become_process(configure: &Configure, spawn: &Spawn, outputs: Descriptors) -> (SpawnStep, i32) {
+    if let Err(error) = prepare_process(configure, spawn.log, outputs) {
         return (SpawnStep::Prepare, error.raw_os_error().unwrap_or(libc::EIO));
     }
     if let Err(errno) = rustix::process::chdir(spawn.cwd.as_str()) {
@@ -348,14 +353,21 @@ fn become_process(
     (SpawnStep::Exec, error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
-fn prepare_process(configure: &Configure, output: Option<OwnedFd>) -> io::Result<()> {
+fn prepare_process(
+    configure: &Configure,
+    log: Option<u32>,
+    mut outputs: Descriptors,
+) -> io::Result<()> {
     rustix::process::setsid()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
-    if let Some(output) = output {
+    if let Some(output) = outputs.pop_front() {
         rustix::stdio::dup2_stdout(&output)?;
         rustix::stdio::dup2_stderr(&output)?;
+    }
+    if let (Some(number), Some(pipe)) = (log, outputs.pop_front()) {
+        sys::keep_descriptor(pipe, number)?;
     }
     // Out of memory, a function's process goes before PID 1.
     if let Ok(score) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty())

@@ -9,7 +9,7 @@ pub enum Request {
     /// Become the environment. Descriptors: one detached mount for each of `mounts`, then the user
     /// namespace if `enter_user_namespace`, then the cgroup of everything spawned if `cgroup`.
     Configure(Configure),
-    /// Start a process. Descriptor: where stdout and stderr go.
+    /// Start a process. Descriptors: where stdout and stderr go, then its log pipe if it has one.
     Spawn(Spawn),
     /// Signal the process group of a spawned process.
     Signal { process: u32, signal: i32 },
@@ -19,6 +19,8 @@ pub enum Request {
     Suspend,
     /// The opposite of `Suspend`.
     Resume,
+    /// Make a TCP socket of the environment's network; `Socket` answers.
+    Socket,
 }
 
 /// Where things go and who the functions are.
@@ -61,6 +63,8 @@ pub struct Spawn {
     /// `KEY=VALUE`.
     pub env: Vec<String>,
     pub cwd: String,
+    /// The number its second descriptor gets; absent without one.
+    pub log: Option<u32>,
 }
 
 /// What PID 1 tells the host.
@@ -94,6 +98,8 @@ pub enum Event {
     AllGone,
     Suspended,
     Resumed,
+    /// Descriptor: the socket. None if it could not be made.
+    Socket,
 }
 
 /// Which step of a spawn failed.
@@ -199,6 +205,9 @@ impl Reader<'_> {
             (false, _) => Err(Malformed),
         }
     }
+    fn small_option(&mut self) -> Result<Option<u32>, Malformed> {
+        self.option()?.map(u32::try_from).transpose().map_err(|_| Malformed)
+    }
     fn end<T>(self, value: T) -> Result<T, Malformed> {
         if self.0.is_empty() { Ok(value) } else { Err(Malformed) }
     }
@@ -228,7 +237,12 @@ impl Request {
                 }
             }
             Self::Spawn(spawn) => {
-                out.u8(1).u32(spawn.process).texts(&spawn.argv).texts(&spawn.env).text(&spawn.cwd);
+                out.u8(1)
+                    .u32(spawn.process)
+                    .texts(&spawn.argv)
+                    .texts(&spawn.env)
+                    .text(&spawn.cwd)
+                    .option(spawn.log.map(u64::from));
             }
             Self::Signal { process, signal } => {
                 out.u8(2).u32(*process).i32(*signal);
@@ -241,6 +255,9 @@ impl Request {
             }
             Self::Resume => {
                 out.u8(5);
+            }
+            Self::Socket => {
+                out.u8(6);
             }
         }
         out.0
@@ -256,10 +273,7 @@ impl Request {
                 mounts: input.texts()?,
                 enter_user_namespace: input.bool()?,
                 cgroup: input.bool()?,
-                scratch_mb: match input.option()? {
-                    Some(mb) => Some(u32::try_from(mb).map_err(|_| Malformed)?),
-                    None => None,
-                },
+                scratch_mb: input.small_option()?,
                 uid: input.u32()?,
                 gid: input.u32()?,
                 open_files_max: input.u64()?,
@@ -280,11 +294,13 @@ impl Request {
                 argv: input.texts()?,
                 env: input.texts()?,
                 cwd: input.text()?,
+                log: input.small_option()?,
             }),
             2 => Self::Signal { process: input.u32()?, signal: input.i32()? },
             3 => Self::KillAll,
             4 => Self::Suspend,
             5 => Self::Resume,
+            6 => Self::Socket,
             _ => return Err(Malformed),
         };
         input.end(request)
@@ -331,6 +347,9 @@ impl Event {
             Self::Resumed => {
                 out.u8(8);
             }
+            Self::Socket => {
+                out.u8(9);
+            }
         }
         out.0
     }
@@ -364,6 +383,7 @@ impl Event {
             6 => Self::AllGone,
             7 => Self::Suspended,
             8 => Self::Resumed,
+            9 => Self::Socket,
             _ => return Err(Malformed),
         };
         input.end(event)

@@ -49,6 +49,15 @@ pub(crate) fn fork_into(cgroup: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     Ok((pid != 0).then_some(pid as u32))
 }
 
+/// Gives a descriptor a number that the program about to be executed is told.
+pub(crate) fn keep_descriptor(descriptor: OwnedFd, number: u32) -> io::Result<()> {
+    let number =
+        c_int::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: dup3 takes no pointers. Called between fork and exec, where nothing but the report
+    // pipe is still used: what had this number before is a copy that nobody misses.
+    check(unsafe { libc::dup3(descriptor.as_raw_fd(), number, 0) }).map(drop)
+}
+
 /// Signals every process this one may signal, itself and PID 1 of the namespace excepted.
 pub fn kill_everyone(signal: c_int) -> io::Result<()> {
     // SAFETY: kill takes no pointers. Only called as PID 1 of a namespace: it reaches nobody outside.

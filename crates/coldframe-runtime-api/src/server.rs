@@ -1,25 +1,28 @@
-//! One environment's Runtime API server.
+//! One environment's server: Runtime, Extensions, Telemetry and Logs APIs, and the metadata
+//! endpoint, on the environment's listener.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
-use coldframe_core::RequestId;
-use coldframe_core::error::validated_error_type;
-use coldframe_core::limits::RESPONSE_PAYLOAD_BYTES_MAX;
-use http_body_util::{BodyExt, Full};
+use coldframe_core::{RequestId, event};
 use hyper::body::Incoming as Body;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use crate::extension::{self, ExtensionView, Refused, Registry};
+use crate::invocation::{self, Completed, Current, Delivery, InitFailure, NextReply};
 use crate::state::{Call, State};
-use crate::wire::{self, Refusal, Reply};
+use crate::stream::Rate;
+use crate::telemetry::{self, About, Api, Dial, Dropped, Hub, Subscription};
+use crate::wire::{self, Reply};
 
 /// Request line and headers of one request, bytes. RICs send an error cause of up to 1 MiB there.
 const HEAD_BYTES_MAX: usize = 1_280 * 1024;
@@ -30,73 +33,50 @@ const CONNECTIONS_MAX: usize = 64;
 /// After a failed accept: what the host lacks, descriptors say, comes back in its own time.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// Of a response that is too large, bytes still read so that the runtime gets to see its 413.
-const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of the runtime's release string, characters (§2.12).
+const RELEASE_CHARACTERS_MAX: usize = 128;
 
-/// An event for the runtime.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    pub request_id: RequestId,
-    pub deadline: SystemTime,
-    pub invoked_arn: String,
-    pub payload: Bytes,
-    pub trace: Option<String>,
-    pub client_context: Option<String>,
-    pub cognito_identity: Option<String>,
+/// What a server is told of its environment.
+pub struct Options {
+    pub about: About,
+    /// Reaches the destinations of telemetry.
+    pub dial: Arc<dyn Dial>,
+    /// How fast responses may be streamed; `None` as fast as they come.
+    pub stream_rate: Option<Rate>,
+    /// What `Authorization: Bearer` must be at the metadata endpoint (§6.10).
+    pub metadata_token: String,
+    /// `AvailabilityZoneID`, as the metadata endpoint tells it.
+    pub zone: String,
+    /// Whether extensions are switched on (§1.2, the file that disables them).
+    pub extensions: bool,
 }
 
-/// What the runtime did, and in which generation of processes.
+/// What a process inside did, and in which generation of processes.
 #[derive(Debug)]
 pub struct Report {
     pub generation: u64,
     pub kind: ReportKind,
 }
 
-/// What the runtime did.
+/// What a process inside did.
 #[derive(Debug)]
 pub enum ReportKind {
-    /// It asked for the next event and waits.
-    Next,
+    /// The runtime asked for the next event and waits. `all_ready`: so does every extension.
+    Next { all_ready: bool },
     /// A response or error has been received, to its end or as far as it came.
     Completed(Completed),
-    /// It told that its init failed; it is expected to exit.
+    /// The runtime told that its init failed; it is expected to exit.
     InitError(InitFailure),
-}
-
-/// The end of one invocation, as the runtime told it.
-#[derive(Debug)]
-pub struct Completed {
-    pub request_id: RequestId,
-    pub outcome: Outcome,
-}
-
-/// How an invocation ended.
-#[derive(Debug)]
-pub enum Outcome {
-    Response {
-        payload: Bytes,
-        content_type: Option<String>,
-    },
-    /// `payload` is the runtime's own; `kind` is the validated error type.
-    Error {
-        payload: Bytes,
-        content_type: Option<String>,
-        kind: String,
-    },
-    /// The response was larger than is taken.
-    TooLarge,
-    /// The response ended early.
-    Truncated,
-    /// The response had a mode nobody knows.
-    InvalidMode,
-}
-
-/// `init/error`.
-#[derive(Clone, Debug)]
-pub struct InitFailure {
-    pub payload: Bytes,
-    pub content_type: Option<String>,
-    pub kind: String,
+    /// Every external extension has registered.
+    ExtensionsRegistered,
+    /// An extension asked for its next event. `all_ready`: the runtime and all others wait too.
+    ExtensionNext { all_ready: bool },
+    /// An extension told that it fails, and is expected to exit: the type of the fatal error.
+    ExtensionFailed(&'static str),
+    /// An extension subscribed to telemetry.
+    Subscribed(event::Subscription),
+    /// A subscriber lost records.
+    LogsDropped(Dropped),
 }
 
 /// Serves until dropped.
@@ -104,74 +84,30 @@ pub struct Server {
     shared: Arc<Shared>,
     /// Ends the connections of the present generation when it changes.
     generations: watch::Sender<u64>,
-    /// One for each connection; the listener holds one for the next.
-    places: Arc<Semaphore>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     inner: Mutex<Inner>,
     reports: mpsc::UnboundedSender<Report>,
+    telemetry: Hub,
+    pub(crate) stream_rate: Option<Rate>,
+    about: About,
+    metadata_token: String,
+    zone: String,
+    extensions: bool,
+    /// Connections that may be the runtime's.
+    speaking: watch::Sender<usize>,
 }
 
-struct Inner {
-    generation: u64,
-    state: State,
-    /// The invocation whose response is awaited.
-    current: Option<Current>,
-    waiting: VecDeque<oneshot::Sender<Arc<NextReply>>>,
-}
-
-struct Current {
-    request_id: RequestId,
-    invocation_id: Uuid,
-    /// Absent while the runtime is still in its init.
-    event: Option<Arc<NextReply>>,
-}
-
-/// A `next` reply: kept, as a runtime may ask for the same event again.
-struct NextReply {
-    headers: HeaderMap,
-    payload: Bytes,
-}
-
-impl NextReply {
-    fn reply(&self) -> Reply {
-        let mut reply = Response::new(Full::new(self.payload.clone()));
-        *reply.headers_mut() = self.headers.clone();
-        reply
-    }
-}
-
-fn header(name: &'static str) -> HeaderName {
-    HeaderName::from_static(name)
-}
-
-impl NextReply {
-    fn new(delivery: &Delivery, invocation_id: Uuid) -> Self {
-        let mut headers = HeaderMap::with_capacity(9);
-        let mut put = |name: &'static str, text: &str| {
-            // A value that HTTP can't carry is left out, as an absent one is.
-            if let (false, Ok(value)) = (text.is_empty(), HeaderValue::from_str(text)) {
-                headers.insert(header(name), value);
-            }
-        };
-        let deadline = delivery.deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        put("content-type", "application/json");
-        put("lambda-runtime-aws-request-id", &delivery.request_id.to_string());
-        put("lambda-runtime-deadline-ms", &deadline.as_millis().to_string());
-        put("lambda-runtime-invoked-function-arn", &delivery.invoked_arn);
-        put("lambda-runtime-invocation-id", &invocation_id.to_string());
-        put("lambda-runtime-trace-id", delivery.trace.as_deref().unwrap_or_default());
-        put(
-            "lambda-runtime-client-context",
-            delivery.client_context.as_deref().unwrap_or_default(),
-        );
-        put(
-            "lambda-runtime-cognito-identity",
-            delivery.cognito_identity.as_deref().unwrap_or_default(),
-        );
-        Self { headers, payload: delivery.payload.clone() }
-    }
+pub(crate) struct Inner {
+    pub(crate) generation: u64,
+    pub(crate) state: State,
+    /// There is a runtime: only from then on does anybody get its events.
+    pub(crate) runtime_started: bool,
+    pub(crate) current: Option<Current>,
+    pub(crate) waiting: VecDeque<oneshot::Sender<Arc<NextReply>>>,
+    pub(crate) extensions: Registry,
+    release: Option<String>,
 }
 
 impl Server {
@@ -181,35 +117,111 @@ impl Server {
     /// If the event loop can't take the listener.
     pub fn start(
         listener: std::net::TcpListener,
+        options: Options,
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let (reports, receiver) = mpsc::unbounded_channel();
         let (generations, generation) = watch::channel(0);
-        let inner =
-            Inner { generation: 0, state: State::Started, current: None, waiting: VecDeque::new() };
-        let shared = Arc::new(Shared { inner: Mutex::new(inner), reports });
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        tokio::spawn(accept(listener, shared.clone(), places.clone(), generation));
-        Ok((Self { shared, generations, places }, receiver))
+        let inner = Inner {
+            generation: 0,
+            state: State::Started,
+            runtime_started: false,
+            current: None,
+            waiting: VecDeque::new(),
+            extensions: Registry::default(),
+            release: None,
+        };
+        let Options { about, dial, stream_rate, metadata_token, zone, extensions } = options;
+        let (told, numbers) = (reports.clone(), generations.subscribe());
+        let telemetry = Hub::new(about.clone(), dial, move |dropped| {
+            let generation = *numbers.borrow();
+            // The engine hears until the environment ends.
+            let _ = told.send(Report { generation, kind: ReportKind::LogsDropped(dropped) });
+        });
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(inner),
+            reports,
+            telemetry,
+            stream_rate,
+            about,
+            metadata_token,
+            zone,
+            extensions,
+            speaking: watch::channel(0).0,
+        });
+        tokio::spawn(accept(listener, shared.clone(), generation));
+        Ok((Self { shared, generations }, receiver))
+    }
+
+    /// An init begins with these external extensions; subscriptions to telemetry are taken.
+    pub fn begin_init(&self, extensions: Vec<String>) {
+        self.shared.lock().extensions.begin(extensions);
+        if self.shared.extensions {
+            self.shared.telemetry.open();
+        }
+    }
+
+    /// The runtime's process is about to start.
+    pub fn runtime_starts(&self) {
+        self.shared.lock().runtime_started = true;
+    }
+
+    /// An external extension could not be started.
+    pub fn launch_failed(&self, name: &str, error_type: &str) {
+        self.shared.lock().extensions.launch_failed(name, error_type);
+    }
+
+    /// An external extension's process ended in the shutdown phase.
+    pub fn extension_exited(&self, name: &str, cleanly: bool) {
+        self.shared.lock().extensions.exited(name, cleanly);
+    }
+
+    /// How every extension stands.
+    pub fn extensions(&self) -> Vec<ExtensionView> {
+        self.shared.lock().extensions.views()
+    }
+
+    /// Who is told what happens.
+    pub fn telemetry(&self) -> &Hub {
+        &self.shared.telemetry
+    }
+
+    /// Tells the external extensions that subscribed to it of the shutdown.
+    pub fn shut_down(&self, reason: &'static str, deadline: SystemTime) {
+        self.shared.lock().extensions.shut_down(reason, deadline);
+    }
+
+    /// The runtime's release, as its first request told it (§2.12).
+    pub fn runtime_release(&self) -> Option<String> {
+        self.shared.lock().release.clone()
     }
 
     /// An invocation has begun whose event waits for the runtime's init: its id is current already.
     pub fn announce(&self, request_id: RequestId) {
-        let current = Current { request_id, invocation_id: Uuid::new_v4(), event: None };
+        let current =
+            Current { request_id, invocation_id: Uuid::new_v4(), event: None, stream: None };
         self.shared.lock().current = Some(current);
     }
 
-    /// Answers the runtime's `next`. Only after [`ReportKind::Next`].
+    /// Answers the held `next` calls: extensions' first, then the runtime's. Only after everybody
+    /// is ready.
     pub fn deliver(&self, delivery: &Delivery) {
         let invocation_id = Uuid::new_v4();
         let event = Arc::new(NextReply::new(delivery, invocation_id));
         let mut inner = self.shared.lock();
+        inner.extensions.invoke(&extension::Invoke {
+            request_id: delivery.request_id,
+            deadline: delivery.deadline,
+            invoked_arn: &delivery.invoked_arn,
+            trace: delivery.incoming_trace.as_deref(),
+        });
         inner.state = State::Running;
         inner.current = Some(Current {
             request_id: delivery.request_id,
             invocation_id,
             event: Some(event.clone()),
+            stream: delivery.stream.clone(),
         });
         // One whose connection is gone doesn't count; the runtime gets the event when it asks again.
         while let Some(waiting) = inner.waiting.pop_front() {
@@ -225,10 +237,13 @@ impl Server {
             let mut inner = self.shared.lock();
             inner.generation += 1;
             inner.state = State::Started;
+            inner.runtime_started = false;
             inner.current = None;
             inner.waiting.clear();
+            inner.extensions.begin([]);
             inner.generation
         };
+        self.shared.telemetry.clear();
         self.generations.send_replace(generation);
     }
 
@@ -237,30 +252,75 @@ impl Server {
         self.shared.lock().generation
     }
 
-    /// Waits until what the ended processes have sent is read: no connection is open any more.
+    /// Waits until what an ended runtime has sent is read: no connection is open any more but
+    /// those that have shown themselves as extensions'.
     pub async fn quiesced(&self) {
-        // A connection holds a place; one that begins meanwhile has something to say as well.
-        let _ = self.places.acquire_many(CONNECTIONS_MAX as u32 - 1).await;
+        let _ = self.shared.speaking.subscribe().wait_for(|open| *open == 0).await;
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self, generation: u64, kind: ReportKind) {
+    pub(crate) fn report(&self, generation: u64, kind: ReportKind) {
         // The engine hears until the environment ends.
         let _ = self.reports.send(Report { generation, kind });
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    places: Arc<Semaphore>,
-    mut generations: watch::Receiver<u64>,
-) {
+impl Inner {
+    /// Keeps the release string of the runtime's first request.
+    pub(crate) fn note_release(&mut self, headers: &HeaderMap) {
+        self.release.get_or_insert_with(|| release(headers));
+    }
+}
+
+/// First word of `User-Agent`, and the features that fit (§2.12).
+fn release(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let agent = text("user-agent").and_then(|agent| agent.split_whitespace().next());
+    let mut release: String =
+        agent.unwrap_or("Unknown").chars().take(RELEASE_CHARACTERS_MAX).collect();
+    let mut features = String::new();
+    for feature in text("lambda-runtime-features").unwrap_or_default().split_whitespace() {
+        let feature = feature.replace(['(', ')'], "");
+        // " (", a space between two, and ")".
+        let between = usize::from(!features.is_empty());
+        let length = release.len() + 2 + features.len() + between + feature.len() + 1;
+        if !feature.is_empty() && length <= RELEASE_CHARACTERS_MAX {
+            if !features.is_empty() {
+                features.push(' ');
+            }
+            features.push_str(&feature);
+        }
+    }
+    if !features.is_empty() {
+        release = format!("{release} ({features})");
+    }
+    release
+}
+
+/// A connection that may be the runtime's, for as long as it is open and hasn't shown otherwise.
+struct Speaking(Arc<Shared>);
+
+impl Speaking {
+    fn begin(shared: Arc<Shared>) -> Self {
+        shared.speaking.send_modify(|open| *open += 1);
+        Self(shared)
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        self.0.speaking.send_modify(|open| *open -= 1);
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut generations: watch::Receiver<u64>) {
+    // One for each connection; the listener holds one for the next.
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let stream = tokio::select! {
@@ -276,26 +336,28 @@ async fn accept(
             closed = server_dropped(&mut generations) => return closed,
         };
         let _ = stream.set_nodelay(true);
-        let shared = shared.clone();
+        let speaking = Mutex::new(Some(Speaking::begin(shared.clone())));
+        let connection = Arc::new(Connection { shared: shared.clone(), speaking });
         let mut generations = generations.clone();
         generations.mark_unchanged();
         tokio::spawn(async move {
             let generation = *generations.borrow();
             let service = service_fn(|request| {
-                let shared = shared.clone();
+                let connection = connection.clone();
                 async move {
-                    Ok::<_, std::convert::Infallible>(serve(shared, generation, request).await)
+                    Ok::<_, std::convert::Infallible>(connection.serve(generation, request).await)
                 }
             });
-            let connection = hyper::server::conn::http1::Builder::new()
+            let served = hyper::server::conn::http1::Builder::new()
                 .title_case_headers(true)
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 // What a runtime sends wrong is its own matter; hyper has answered it.
-                _ = connection => {}
+                _ = served => {}
                 _ = generations.changed() => {}
             }
+            connection.is_an_extension();
             drop(place);
         });
     }
@@ -306,19 +368,85 @@ async fn server_dropped(generations: &mut watch::Receiver<u64>) {
     while generations.changed().await.is_ok() {}
 }
 
-async fn serve(shared: Arc<Shared>, generation: u64, request: Request<Body>) -> Reply {
-    let path = request.uri().path();
-    let Some(path) = path.strip_prefix("/2018-06-01") else { return wire::not_found() };
-    let wants = |method: Method| request.method() == method;
-    let method_refused = wire::method_not_allowed;
+struct Connection {
+    shared: Arc<Shared>,
+    speaking: Mutex<Option<Speaking>>,
+}
+
+impl Connection {
+    /// Nobody waits for this connection when the runtime ends.
+    fn is_an_extension(&self) {
+        drop(self.speaking.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    async fn serve(&self, generation: u64, request: Request<Body>) -> Reply {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        if let Some(path) = path.strip_prefix("/2018-06-01") {
+            return runtime(&self.shared, generation, path, &parts, body).await;
+        }
+        let (is_get, is_put) = (parts.method == Method::GET, parts.method == Method::PUT);
+        if path == "/2026-01-15/metadata/execution-environment" {
+            return if is_get {
+                metadata(&self.shared, &parts.headers)
+            } else {
+                wire::method_not_allowed()
+            };
+        }
+        let api = match path {
+            "/2022-07-01/telemetry" => Some(Api::Telemetry),
+            "/2020-08-15/logs" => Some(Api::Logs),
+            _ => None,
+        };
+        let extension = path.strip_prefix("/2020-01-01/extension");
+        if api.is_none() && extension.is_none() {
+            return wire::not_found();
+        }
+        if !self.shared.extensions {
+            return wire::absent();
+        }
+        match (api, extension) {
+            (Some(api), _) if is_put => {
+                subscribe(&self.shared, generation, api, &parts.headers, body).await
+            }
+            (Some(_), _) => wire::method_not_allowed(),
+            (None, Some(path)) => {
+                // An internal extension may share the runtime's connection; it never blocks here.
+                if path == "/event/next" && is_external(&self.shared, &parts.headers) {
+                    self.is_an_extension();
+                }
+                extension_call(&self.shared, generation, path, &parts, body).await
+            }
+            (None, None) => wire::not_found(),
+        }
+    }
+}
+
+/// Whether the request is that of an external extension.
+fn is_external(shared: &Shared, headers: &HeaderMap) -> bool {
+    let id = headers.get("lambda-extension-identifier").and_then(|value| value.to_str().ok());
+    shared.lock().extensions.is_external(id)
+}
+
+/// Paths below `/2018-06-01`.
+async fn runtime(
+    shared: &Arc<Shared>,
+    generation: u64,
+    path: &str,
+    parts: &Parts,
+    body: Body,
+) -> Reply {
+    let wants = |wanted: Method| parts.method == wanted;
     match path {
         "/ping" if wants(Method::GET) => wire::pong(),
-        "/runtime/invocation/next" if wants(Method::GET) => next(&shared, generation).await,
-        "/runtime/init/error" if wants(Method::POST) => {
-            init_error(&shared, generation, request).await
+        "/runtime/invocation/next" if wants(Method::GET) => {
+            invocation::next(shared, generation, &parts.headers).await
         }
-        "/ping" | "/runtime/invocation/next" | "/runtime/init/error" => method_refused(),
-        _ => {
+        "/runtime/init/error" if wants(Method::POST) => {
+            invocation::init_error(shared, generation, &parts.headers, body).await
+        }
+        "/ping" | "/runtime/invocation/next" | "/runtime/init/error" => wire::method_not_allowed(),
+        path => {
             let Some((id, what)) =
                 path.strip_prefix("/runtime/invocation/").and_then(|rest| rest.split_once('/'))
             else {
@@ -330,10 +458,9 @@ async fn serve(shared: Arc<Shared>, generation: u64, request: Request<Body>) -> 
                 _ => return wire::not_found(),
             };
             if !wants(Method::POST) {
-                return method_refused();
+                return wire::method_not_allowed();
             }
-            let id = id.to_owned();
-            match complete(&shared, generation, call, &id, request).await {
+            match invocation::complete(shared, generation, call, id, &parts.headers, body).await {
                 Ok(()) => wire::accepted(),
                 Err(refusal) => wire::refusal(&refusal),
             }
@@ -341,228 +468,188 @@ async fn serve(shared: Arc<Shared>, generation: u64, request: Request<Body>) -> 
     }
 }
 
-/// `GET /2018-06-01/runtime/invocation/next`. Held open: a frozen environment waits in here.
-async fn next(shared: &Shared, generation: u64) -> Reply {
+/// `GET /2026-01-15/metadata/execution-environment` (§6.10).
+fn metadata(shared: &Shared, headers: &HeaderMap) -> Reply {
+    let token = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let token = token.and_then(|text| text.strip_prefix("Bearer "));
+    if token != Some(shared.metadata_token.as_str()) {
+        let message = "Missing or invalid metadata token";
+        return wire::error(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+    }
+    let mut reply = wire::json_text(json!({ "AvailabilityZoneID": shared.zone }).to_string());
+    let cache = hyper::header::HeaderValue::from_static("private, max-age=43200, immutable");
+    reply.headers_mut().insert(hyper::header::CACHE_CONTROL, cache);
+    reply
+}
+
+fn refused(refused: &Refused) -> Reply {
+    wire::error(StatusCode::FORBIDDEN, refused.kind, &refused.message)
+}
+
+/// Paths below `/2020-01-01/extension` (§3).
+async fn extension_call(
+    shared: &Arc<Shared>,
+    generation: u64,
+    path: &str,
+    parts: &Parts,
+    body: Body,
+) -> Reply {
+    let method = match path {
+        "/event/next" => Method::GET,
+        "/register" | "/init/error" | "/exit/error" => Method::POST,
+        _ => return wire::not_found(),
+    };
+    if parts.method != method {
+        return wire::method_not_allowed();
+    }
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let id = header("lambda-extension-identifier");
+    if path == "/event/next" {
+        return extension_next(shared, generation, id).await;
+    }
+    let body = match invocation::read(body, &mut 0).await {
+        Ok(read) => read.payload,
+        Err(refusal) => return wire::refusal(&refusal),
+    };
+    let mut inner = shared.lock();
+    if inner.generation != generation {
+        return wire::not_found();
+    }
+    let call = match path {
+        "/register" => {
+            let name = header("lambda-extension-name");
+            let id = match inner.extensions.register(name, &body) {
+                Ok(id) => id,
+                Err(why) => return refused(&why),
+            };
+            let external = name.is_some_and(|name| inner.extensions.is_external_name(name));
+            if external && inner.extensions.all_registered() {
+                shared.report(generation, ReportKind::ExtensionsRegistered);
+            }
+            let features = header("lambda-extension-accept-feature").unwrap_or_default();
+            return registered(shared, id, features);
+        }
+        "/init/error" => extension::Call::InitError,
+        _ => extension::Call::ExitError,
+    };
+    let error_type = header("lambda-extension-function-error-type");
+    match inner.extensions.failed(call, id, error_type) {
+        Ok(first) => {
+            if first {
+                shared.report(
+                    generation,
+                    ReportKind::ExtensionFailed(match call {
+                        extension::Call::InitError => "Extension.InitError",
+                        _ => "Extension.ExitError",
+                    }),
+                );
+            }
+            wire::accepted()
+        }
+        Err(why) => refused(&why),
+    }
+}
+
+/// The reply of `register` (§3.2).
+fn registered(shared: &Shared, id: Uuid, features: &str) -> Reply {
+    let function = &shared.about.function;
+    let mut body = json!({
+        "functionName": &*function.arn.name,
+        "functionVersion": function.version,
+        "handler": function.handler,
+    });
+    if features.split(',').any(|feature| feature.trim() == "accountId") {
+        body["accountId"] = json!(function.account().as_str());
+    }
+    let mut reply = wire::json_text(format!("{body}\n"));
+    if let Ok(id) = hyper::header::HeaderValue::from_str(&id.to_string()) {
+        reply.headers_mut().insert("lambda-extension-identifier", id);
+    }
+    reply
+}
+
+/// `GET /2020-01-01/extension/event/next`. Held open until there is an event.
+async fn extension_next(shared: &Shared, generation: u64, id: Option<&str>) -> Reply {
     let receiver = {
         let mut inner = shared.lock();
         if inner.generation != generation {
             return wire::not_found();
         }
-        match inner.state.on(Call::Next) {
-            Err(refused) => return wire::refusal(&Refusal::State(refused)),
-            Ok(State::Running) => {
-                let event = inner.current.as_ref().and_then(|current| current.event.clone());
-                return event.map_or_else(wire::not_found, |event| event.reply());
-            }
-            Ok(state) => {
-                let first = inner.state != State::Ready;
-                inner.state = state;
-                let (sender, receiver) = oneshot::channel();
-                inner.waiting.push_back(sender);
-                if first {
-                    shared.report(generation, ReportKind::Next);
-                }
-                receiver
-            }
-        }
+        let receiver = match inner.extensions.next(id) {
+            Ok(receiver) => receiver,
+            Err(why) => return refused(&why),
+        };
+        let all_ready = inner.state == State::Ready && inner.extensions.all_ready();
+        shared.report(generation, ReportKind::ExtensionNext { all_ready });
+        receiver
     };
-    match receiver.await {
-        Ok(event) => event.reply(),
+    let Ok(told) = receiver.await else {
         // The generation ended, and this connection with it.
-        Err(_) => wire::not_found(),
-    }
-}
-
-/// `POST /2018-06-01/runtime/invocation/{id}/response` and `…/error`.
-async fn complete(
-    shared: &Arc<Shared>,
-    generation: u64,
-    call: Call,
-    id: &str,
-    request: Request<Body>,
-) -> Result<(), Refusal> {
-    let mut upload = {
-        let mut inner = shared.lock();
-        let current = inner.current.as_ref().filter(|current| {
-            // The id as it stands in the path, not what it parses to.
-            inner.generation == generation && current.request_id.to_string() == id
-        });
-        let current = current.ok_or(Refusal::InvalidRequestId)?;
-        let echoed = request.headers().get("lambda-runtime-invocation-id");
-        let own = current.invocation_id.to_string();
-        if echoed.is_some_and(|echoed| echoed.as_bytes() != own.as_bytes()) {
-            return Err(Refusal::InvalidInvocationId);
-        }
-        let request_id = current.request_id;
-        inner.state = inner.state.on(call).map_err(Refusal::State)?;
-        Upload { shared: shared.clone(), generation, request_id, finished: false }
+        return wire::not_found();
     };
-    let headers = request.headers();
-    let text =
-        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    if call == Call::Response
-        && headers
-            .get("lambda-runtime-function-response-mode")
-            .is_some_and(|mode| mode != "streaming")
+    let mut reply = wire::json_text(told.body);
+    if let Some(id) = told.id
+        && let Ok(id) = hyper::header::HeaderValue::from_str(&id.to_string())
     {
-        upload.finish(Outcome::InvalidMode);
-        return Err(Refusal::InvalidResponseMode);
+        reply.headers_mut().insert("lambda-extension-event-identifier", id);
     }
-    let content_type = text(CONTENT_TYPE.as_str());
-    let error_type = text("lambda-runtime-function-error-type");
-    match read(request.into_body()).await {
-        Ok(Read { payload, trailers }) => {
-            upload.finish(match call {
-                Call::Error => error(payload, content_type, error_type.as_deref()),
-                _ => response(payload, content_type, trailers.as_ref()),
-            });
-            // The caller first: the runtime, told, would take its processor.
-            tokio::task::yield_now().await;
-            Ok(())
-        }
-        Err(refusal) => {
-            upload.finish(match refusal {
-                Refusal::TooLarge => Outcome::TooLarge,
-                _ => Outcome::Truncated,
-            });
-            Err(refusal)
-        }
-    }
+    reply
 }
 
-/// An upload in progress. Dropped with its connection, it has ended early.
-struct Upload {
-    shared: Arc<Shared>,
+/// `PUT /2022-07-01/telemetry` and `PUT /2020-08-15/logs` (§4.1, §4.4).
+async fn subscribe(
+    shared: &Shared,
     generation: u64,
-    request_id: RequestId,
-    finished: bool,
-}
-
-impl Upload {
-    fn finish(&mut self, outcome: Outcome) {
-        self.finished = true;
-        let mut inner = self.shared.lock();
-        if inner.generation != self.generation {
-            return;
-        }
-        inner.state = State::RuntimeResponseSentState;
-        inner.current = None;
-        let completed = Completed { request_id: self.request_id, outcome };
-        // Under the lock: a `next` on another connection must not be told before this.
-        self.shared.report(self.generation, ReportKind::Completed(completed));
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.finish(Outcome::Truncated);
-        }
-    }
-}
-
-/// The body of a response; with error trailers it is an error (§9.4).
-fn response(payload: Bytes, content_type: Option<String>, trailers: Option<&HeaderMap>) -> Outcome {
-    let trailer = |name: &str| trailers?.get(name)?.to_str().ok();
-    match trailer("lambda-runtime-function-error-type") {
-        None => Outcome::Response { payload, content_type },
-        Some(kind) => {
-            let body = trailer("lambda-runtime-function-error-body").unwrap_or_default();
-            Outcome::Error {
-                payload: decode_base64(body).unwrap_or_default().into(),
-                content_type: Some("application/json".to_owned()),
-                kind: validated_error_type(Some(kind)),
-            }
-        }
-    }
-}
-
-/// The body of an error, unchanged but for the content type that carries a cause for tracing (§2.7).
-fn error(payload: Bytes, content_type: Option<String>, kind: Option<&str>) -> Outcome {
-    let kind = validated_error_type(kind);
-    if content_type.as_deref() != Some("application/vnd.aws.lambda.error.cause+json") {
-        return Outcome::Error { payload, content_type, kind };
-    }
-    let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&payload);
-    let (payload, content_type) = match parsed {
-        Ok(mut body) => {
-            body.retain(|key, _| {
-                ["errorMessage", "errorType", "stackTrace"].contains(&key.as_str())
-            });
-            (serde_json::Value::Object(body).to_string(), "application/json")
-        }
-        Err(_) => ("\"Invalid error body\"".to_owned(), "application/octet-stream"),
-    };
-    Outcome::Error { payload: payload.into(), content_type: Some(content_type.to_owned()), kind }
-}
-
-/// `POST /2018-06-01/runtime/init/error`
-async fn init_error(shared: &Shared, generation: u64, request: Request<Body>) -> Reply {
-    {
+    api: Api,
+    headers: &HeaderMap,
+    body: Body,
+) -> Reply {
+    let id = headers.get("lambda-extension-identifier");
+    let subscriber = {
         let mut inner = shared.lock();
         if inner.generation != generation {
             return wire::not_found();
         }
-        match inner.state.on(Call::InitError) {
-            Ok(state) => inner.state = state,
-            Err(refused) => return wire::refusal(&Refusal::State(refused)),
-        }
+        inner.extensions.subscriber(id.and_then(|value| value.to_str().ok()))
+    };
+    let (extension, name) = match subscriber {
+        Ok(subscriber) => subscriber,
+        Err(why) => return refused(&why),
+    };
+    let body = match invocation::read(body, &mut 0).await {
+        Ok(read) => read.payload,
+        Err(refusal) => return wire::refusal(&refusal),
+    };
+    let (what, validation) = match api {
+        Api::Telemetry => ("Telemetry", "ValidationError"),
+        Api::Logs => ("Logs", "Logs.ValidationError"),
+    };
+    let closed = || {
+        let kind = format!("{what}.SubscriptionClosed");
+        let message = format!("{what} API subscription is closed");
+        wire::error(StatusCode::FORBIDDEN, &kind, &message)
+    };
+    if !shared.telemetry.is_open() {
+        return closed();
     }
-    let error_type = request.headers().get("lambda-runtime-function-error-type");
-    let kind = validated_error_type(error_type.and_then(|value| value.to_str().ok()));
-    match read(request.into_body()).await {
-        Ok(Read { payload, .. }) => {
-            let valid = serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok();
-            let content_type = if valid { "application/json" } else { "application/octet-stream" };
-            let failure =
-                InitFailure { payload, content_type: Some(content_type.to_owned()), kind };
-            shared.report(generation, ReportKind::InitError(failure));
-            wire::accepted()
-        }
-        Err(refusal) => wire::refusal(&refusal),
-    }
-}
-
-struct Read {
-    payload: Bytes,
-    trailers: Option<HeaderMap>,
-}
-
-async fn read(mut body: Body) -> Result<Read, Refusal> {
-    let (mut first, mut all, mut length) = (Bytes::new(), BytesMut::new(), 0);
-    let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::Truncated)?;
-        match frame.into_data() {
-            Ok(data) => {
-                length += data.len();
-                if length > RESPONSE_PAYLOAD_BYTES_MAX {
-                    if length > DRAINED_BYTES_MAX {
-                        return Err(Refusal::TooLarge);
-                    }
-                } else if first.is_empty() && all.is_empty() {
-                    // Most responses come in one piece, which is passed on as it is.
-                    first = data;
-                } else {
-                    if all.is_empty() {
-                        all.extend_from_slice(&std::mem::take(&mut first));
-                    }
-                    all.extend_from_slice(&data);
-                }
+    let subscription = match Subscription::parse(api, &body) {
+        Ok(subscription) => subscription,
+        Err(message) => return wire::error(StatusCode::BAD_REQUEST, validation, &message),
+    };
+    match shared.telemetry.subscribe(extension, &name, subscription) {
+        Ok(told) => {
+            if let Some(told) = told {
+                shared.report(generation, ReportKind::Subscribed(told));
             }
-            Err(frame) => trailers = frame.into_trailers().ok(),
+            wire::json_text("\"OK\"".to_owned())
         }
+        Err(telemetry::Refused::Closed) => closed(),
+        Err(telemetry::Refused::OtherApi) => wire::error(
+            StatusCode::BAD_REQUEST,
+            validation,
+            "the extension has subscribed by the other of Telemetry and Logs APIs",
+        ),
     }
-    if length > RESPONSE_PAYLOAD_BYTES_MAX {
-        return Err(Refusal::TooLarge);
-    }
-    let payload = if all.is_empty() { first } else { all.freeze() };
-    Ok(Read { payload, trailers })
-}
-
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Replies on the wire.
 
 use bytes::Bytes;
+use coldframe_core::limits::{RESPONSE_PAYLOAD_BYTES_MAX, STREAMED_RESPONSE_BYTES_MAX};
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -19,6 +20,7 @@ pub(crate) enum Refusal {
     Truncated,
     State(Refused),
     TooLarge,
+    StreamTooLarge,
 }
 
 fn with_status(status: StatusCode, body: Bytes) -> Reply {
@@ -74,14 +76,30 @@ pub(crate) fn refusal(refusal: &Refusal) -> Reply {
         Refusal::State(refused) => {
             (StatusCode::FORBIDDEN, "InvalidStateTransition", refused.to_string())
         }
-        Refusal::TooLarge => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLarge",
-            format!(
-                "Exceeded maximum allowed payload size ({} bytes).",
-                coldframe_core::limits::RESPONSE_PAYLOAD_BYTES_MAX
-            ),
-        ),
+        Refusal::TooLarge => too_large(RESPONSE_PAYLOAD_BYTES_MAX as u64),
+        Refusal::StreamTooLarge => too_large(STREAMED_RESPONSE_BYTES_MAX),
     };
+    error(status, kind, &message)
+}
+
+fn too_large(limit: u64) -> (StatusCode, &'static str, String) {
+    let message = format!("Exceeded maximum allowed payload size ({limit} bytes).");
+    (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+}
+
+/// The body that every refusal has (§2.4).
+pub(crate) fn error(status: StatusCode, kind: &str, message: &str) -> Reply {
     json(status, &json!({ "errorMessage": message, "errorType": kind }))
+}
+
+/// A route that exists only where something is switched on.
+pub(crate) fn absent() -> Reply {
+    with_status(StatusCode::NOT_FOUND, Bytes::new())
+}
+
+/// An answer of 200 whose body is JSON already.
+pub(crate) fn json_text(body: String) -> Reply {
+    let mut reply = with_status(StatusCode::OK, body.into());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
 }

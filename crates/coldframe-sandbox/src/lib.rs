@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -57,6 +58,14 @@ pub struct Created {
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Listens at `127.0.0.1:9001` *inside*; connections are accepted by the host.
     pub listener: std::net::TcpListener,
+    /// Reaches what listens inside.
+    pub network: Arc<dyn Network>,
+}
+
+/// The network inside a sandbox, for as long as the sandbox lives.
+pub trait Network: Send + Sync {
+    /// A TCP socket that connects as a process inside would. Non-blocking, not yet connected.
+    fn socket(&self) -> BoxFuture<'_, Result<OwnedFd, Error>>;
 }
 
 /// A process to start.
@@ -67,7 +76,12 @@ pub struct Command {
     /// Exactly the variables it gets, `KEY=VALUE`.
     pub env: Vec<String>,
     pub cwd: String,
+    /// Whether it gets a pipe for framed records as descriptor [`LOG_DESCRIPTOR`].
+    pub log: bool,
 }
+
+/// The number of a process's log pipe: above what anything opens by the way.
+pub const LOG_DESCRIPTOR: u32 = 62;
 
 /// A started process.
 #[derive(Debug)]
@@ -78,6 +92,8 @@ pub struct Process {
     pub pid: u32,
     /// What it and its children write to stdout and stderr, in order. Non-blocking.
     pub output: OwnedFd,
+    /// What is written to its log pipe. Non-blocking.
+    pub log: Option<OwnedFd>,
 }
 
 /// What happens inside a sandbox by itself.

@@ -331,8 +331,8 @@ impl Shared {
         let relays = self.options.host_ports.iter().copied().zip(listeners);
         let relays = relays.map(|(port, listener)| sandbox::relay(port, listener)).collect();
         let (events, receiver) = mpsc::unbounded_channel();
-        let sandbox = NamespaceSandbox::new(held, control, events, relays);
-        Ok(Created { sandbox: Box::new(sandbox), events: receiver, listener })
+        let (sandbox, network) = NamespaceSandbox::new(held, control, events, relays);
+        Ok(Created { sandbox: Box::new(sandbox), events: receiver, listener, network })
     }
 }
 

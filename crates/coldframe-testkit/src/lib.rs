@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use coldframe_sandbox::{
-    BoxFuture, Command, Created, Driver, Error, Event, Exit, Process, Sandbox, SpawnError, Spec,
+    BoxFuture, Command, Created, Driver, Error, Event, Exit, Network, Process, Sandbox, SpawnError,
+    Spec,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -109,7 +111,21 @@ impl Driver for FakeDriver {
                 processes: 0,
             };
             sandbox.note(Deed::Created);
-            Ok(Created { sandbox: Box::new(sandbox), events: receiver, listener })
+            let network = Arc::new(FakeNetwork);
+            Ok(Created { sandbox: Box::new(sandbox), events: receiver, listener, network })
+        })
+    }
+}
+
+/// The host's own.
+struct FakeNetwork;
+
+impl Network for FakeNetwork {
+    fn socket(&self) -> BoxFuture<'_, Result<OwnedFd, Error>> {
+        Box::pin(async {
+            let socket = tokio::net::TcpSocket::new_v4().expect("loopback is there");
+            // Through its raw descriptor: tokio gives a socket away only when it is connected.
+            Ok(socket.as_fd().try_clone_to_owned().expect("descriptors are there"))
         })
     }
 }
@@ -145,7 +161,7 @@ impl Sandbox for FakeSandbox {
         }));
         Box::pin(async move {
             let (output, _) = std::io::pipe().expect("pipes are there");
-            Ok(Process { id, pid: id, output: output.into() })
+            Ok(Process { id, pid: id, output: output.into(), log: None })
         })
     }
 

@@ -175,6 +175,16 @@ fn environment(view: &EnvironmentView, with_timeline: bool) -> Value {
         "runtimePid": view.runtime_pid,
     });
     if with_timeline {
+        let extensions = view.extensions.iter().map(|extension| {
+            json!({
+                "name": extension.name,
+                "external": extension.external,
+                "state": extension.state.as_str(),
+                "events": coldframe_core::event::Extension::from(extension).events,
+            })
+        });
+        shown["extensions"] = extensions.collect();
+        shown["runtimeRelease"] = json!(view.runtime_release);
         shown["timeline"] = view.timeline.iter().map(moment).collect();
     }
     shown
@@ -207,10 +217,28 @@ fn moment(moment: &Moment) -> Value {
             put("event", json!("start"));
             put("requestId", json!(request_id.to_string()));
         }
-        Event::RuntimeDone { request_id, status } => {
+        Event::RuntimeDone(done) => {
             put("event", json!("runtimeDone"));
-            put("requestId", json!(request_id.to_string()));
-            put("status", json!(status.as_str()));
+            put("requestId", json!(done.request_id.to_string()));
+            put("durationUs", json!(micros(done.duration)));
+            put("status", json!(done.status.as_str()));
+        }
+        Event::Extension(extension) => {
+            put("event", json!("extension"));
+            put("name", json!(extension.name));
+            put("state", json!(extension.state));
+            if let Some(kind) = &extension.error_type {
+                put("errorType", json!(kind));
+            }
+        }
+        Event::Subscribed(subscription) => {
+            put("event", json!("telemetrySubscription"));
+            put("name", json!(subscription.name));
+        }
+        Event::LogsDropped { records, bytes, .. } => {
+            put("event", json!("logsDropped"));
+            put("droppedRecords", json!(records));
+            put("droppedBytes", json!(bytes));
         }
         Event::Report(report) => {
             put("event", json!("report"));
@@ -220,6 +248,9 @@ fn moment(moment: &Moment) -> Value {
             put("status", json!(report.status.as_str()));
             if let Some(kind) = report.status.error_type() {
                 put("errorType", json!(kind));
+            }
+            if let Some(overhead) = report.extension_overhead {
+                put("extensionOverheadUs", json!(micros(overhead.duration)));
             }
         }
         Event::Frozen { took } => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use coldframe_engine::Rate;
 
 /// AWS Lambda's execution environment, on your own Linux machine.
 ///
@@ -76,7 +77,17 @@ pub(crate) struct Service {
     /// Sandboxes kept ready for the next cold starts.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub(crate) ready: usize,
+    /// How fast responses are streamed after the first 6 MiB, in MiB a second, or off.
+    #[arg(long, default_value = "2", value_parser = stream_rate, value_name = "RATE|off")]
+    pub(crate) stream_rate: StreamRate,
+    /// A directory that functions without layers of their own have at /opt.
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) layer: Option<PathBuf>,
 }
+
+/// `None`: as fast as they come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamRate(pub(crate) Option<Rate>);
 
 impl Service {
     /// What `coldframe run` and `coldframe doctor` use.
@@ -90,6 +101,8 @@ impl Service {
             region: "us-east-1".to_owned(),
             allow_host_port: Vec::new(),
             ready: 1,
+            stream_rate: StreamRate(Some(Rate::default())),
+            layer: None,
         }
     }
 }
@@ -116,6 +129,9 @@ pub(crate) struct Run {
     /// Time limit of one invocation.
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     pub(crate) timeout: u32,
+    /// A layer: a directory whose content is seen at /opt. Repeatable; later ones overwrite earlier ones.
+    #[arg(long = "layer", value_name = "DIR")]
+    pub(crate) layers: Vec<PathBuf>,
     /// A variable of the function's environment. Repeatable.
     #[arg(long = "env", value_name = "KEY=VALUE")]
     pub(crate) environment: Vec<String>,
@@ -176,6 +192,22 @@ pub(crate) struct Logs {
     pub(crate) endpoint: Endpoint,
 }
 
+/// `2`, `0.5`, `off`: MiB a second.
+fn stream_rate(text: &str) -> Result<StreamRate, String> {
+    if text == "off" {
+        return Ok(StreamRate(None));
+    }
+    // AWS's own code knows rates from 32 KiB to 64 MiB (execution-environment.md §9.5).
+    let wrong = || "not a rate: MiB a second from 0.03125 to 64, or off".to_owned();
+    let mib: f64 = text.parse().map_err(|_| wrong())?;
+    if !(0.03125..=64.0).contains(&mib) {
+        return Err(wrong());
+    }
+    let aws = Rate::default();
+    let refill = (mib * 1024.0 * 1024.0 * aws.interval.as_secs_f64()) as u64;
+    Ok(StreamRate(Some(Rate { refill, ..aws })))
+}
+
 /// `90`, `90s`, `10m`, `1h`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
@@ -202,6 +234,17 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn stream_rates_are_mib_a_second() {
+        let refill = |text: &str| stream_rate(text).ok().map(|rate| rate.0.map(|rate| rate.refill));
+        assert_eq!(refill("2"), Some(Some(262_144)));
+        assert_eq!(refill("0.5"), Some(Some(65_536)));
+        assert_eq!(refill("off"), Some(None));
+        for wrong in ["0", "-1", "65", "fast", "NaN", ""] {
+            assert_eq!(refill(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

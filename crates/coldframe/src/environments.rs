@@ -77,6 +77,12 @@ fn life(environment: &Value) -> String {
         environment["memorySizeMB"],
         text(&environment["logStream"]),
     );
+    for extension in environment["extensions"].as_array().into_iter().flatten() {
+        let events = extension["events"].as_array().into_iter().flatten().map(text);
+        let events = events.collect::<Vec<_>>().join(", ");
+        let kind = if extension["external"] == true { "extension" } else { "internal extension" };
+        out.push_str(&format!("  {kind} {} [{events}]\n", text(&extension["name"])));
+    }
     for moment in environment["timeline"].as_array().into_iter().flatten() {
         let after = moment["afterUs"].as_f64().unwrap_or_default() / 1000.0;
         out.push_str(&format!("{after:>12.3} ms  {}\n", happened(moment)));
@@ -103,6 +109,17 @@ pub(crate) fn happened(moment: &Value) -> String {
         "initReport" => format!("init {}{status}", took("durationUs")),
         "start" => format!("invocation {} begins", text(&moment["requestId"])),
         "runtimeDone" => format!("runtime is done{status}"),
+        "extension" => {
+            let kind = moment["errorType"].as_str().map(|kind| format!(" ({kind})"));
+            format!(
+                "extension {} is {}{}",
+                text(&moment["name"]),
+                text(&moment["state"]),
+                kind.unwrap_or_default()
+            )
+        }
+        "telemetrySubscription" => format!("{} subscribes to telemetry", text(&moment["name"])),
+        "logsDropped" => format!("{} telemetry records dropped", moment["droppedRecords"]),
         "report" => format!("invoke {}{status}", took("durationUs")),
         "frozen" => format!("frozen in {}", took("tookUs")),
         "thawed" => format!("thawed in {}", took("tookUs")),

@@ -36,7 +36,15 @@ pub(crate) async fn run(options: Run, instance: Instance) -> anyhow::Result<Exit
     let variables = variables(&options.environment)?;
     let name = function_name(&options.directory)?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = Service::start(instance, &options.service(), listen).await?;
+    let mut service_options = options.service();
+    if !options.layers.is_empty() {
+        let merged = instance.data.join("layer");
+        for layer in &options.layers {
+            copy(layer, &merged)?;
+        }
+        service_options.layer = Some(merged);
+    }
+    let service = Service::start(instance, &service_options, listen).await?;
     let function = json!({
         "FunctionName": name,
         "Runtime": runtime,
@@ -234,9 +242,7 @@ fn pack(directory: &Path) -> anyhow::Result<Vec<u8>> {
             let Some(text) = name.to_str() else {
                 bail!("{} has a name that is not UTF-8", entry.path().display());
             };
-            let mode = entry.metadata()?.permissions().mode() & 0o777;
-            // Functions run as another user: what the owner may read or run, they may.
-            let mode = mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6;
+            let mode = shared_mode(&entry.metadata()?);
             let options = SimpleFileOptions::default().unix_permissions(mode);
             if kind.is_dir() {
                 if entry.file_name() != ".git" {
@@ -255,4 +261,37 @@ fn pack(directory: &Path) -> anyhow::Result<Vec<u8>> {
         }
     }
     Ok(writer.finish().context("cannot pack the directory")?.into_inner())
+}
+
+/// Functions run as another user: what the owner may read or run, they may.
+fn shared_mode(of: &fs::Metadata) -> u32 {
+    let mode = of.permissions().mode() & 0o777;
+    mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6
+}
+
+/// Lays a directory's content over another's.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let failed = || format!("cannot take the layer {}", from.display());
+    fs::create_dir_all(to).with_context(failed)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).with_context(failed)?;
+    for entry in fs::read_dir(from).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().with_context(failed)?;
+        if kind.is_dir() {
+            copy(&source, &target)?;
+            continue;
+        }
+        // Of an earlier layer.
+        let _ = fs::remove_file(&target);
+        if kind.is_symlink() {
+            let points_to = fs::read_link(&source).with_context(failed)?;
+            std::os::unix::fs::symlink(points_to, &target).with_context(failed)?;
+        } else if kind.is_file() {
+            fs::copy(&source, &target).with_context(failed)?;
+            let mode = shared_mode(&entry.metadata().with_context(failed)?);
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode)).with_context(failed)?;
+        }
+    }
+    Ok(())
 }

@@ -84,6 +84,8 @@ impl Service {
             idle_timeout: options.idle_timeout,
             memory_mb: options.memory.unwrap_or_else(host_memory_mb),
             account_concurrency: options.concurrency,
+            stream_rate: options.stream_rate.0,
+            layer: options.layer.clone(),
         };
         let engine = Engine::new(driver.clone(), runtimes(&instance), logs.clone(), engine_options);
         let engine = Arc::new(engine);
@@ -175,7 +177,7 @@ async fn answer(api: &Arc<Api>, admin: &Admin, request: Request<Incoming>) -> Re
     }
     match admin.answer(&request) {
         Some(reply) => reply,
-        None => api.handle(request).await.map(full),
+        None => api.handle(request).await.map(BodyExt::boxed),
     }
 }
 

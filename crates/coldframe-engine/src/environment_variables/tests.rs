@@ -24,10 +24,16 @@ fn variables(runtime: &str, customer: &[(&str, &str)]) -> BTreeMap<String, Strin
         tracing: Tracing::PassThrough,
         log_format: LogFormat::Text,
         application_log_level: None,
+        system_log_level: None,
+        tenant_isolation: false,
         log_group: "/aws/lambda/f".into(),
     };
-    let credentials =
-        Credentials { access_key: "a".into(), secret_key: "s".into(), session_token: "t".into() };
+    let credentials = Credentials {
+        access_key: "a".into(),
+        secret_key: "s".into(),
+        session_token: "t".into(),
+        metadata_token: "m".into(),
+    };
     of_runtime(&function, "stream", &credentials)
         .iter()
         .map(|variable| variable.split_once('=').unwrap())
@@ -61,4 +67,49 @@ fn ee_m1_reserved_names_are_ours_and_the_rest_is_the_customers() {
 fn os_only_runtimes_have_no_execution_env() {
     assert!(!variables("provided.al2023", &[]).contains_key("AWS_EXECUTION_ENV"));
     assert!(variables("nodejs20.x", &[])["NODE_PATH"].starts_with("/opt/nodejs/node20/"));
+}
+
+// Spec: execution-environment.md §6.3 and M2.
+#[test]
+fn ee_m2_extensions_get_less() {
+    let list = |variables: BTreeMap<String, String>| -> Vec<String> {
+        variables.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+    };
+    let runtime = list(variables("python3.12", &[("MINE", "a=b")]));
+    let extensions = of_extensions(&runtime);
+    let has =
+        |key: &str| extensions.iter().any(|variable| variable.starts_with(&format!("{key}=")));
+    for key in [
+        "MINE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_REGION",
+        "PATH",
+        "TZ",
+        "AWS_LAMBDA_METADATA_TOKEN",
+    ] {
+        assert!(has(key), "{key} is missing");
+    }
+    for key in RUNTIME_ONLY {
+        assert!(!has(key), "{key} is for the runtime only");
+    }
+    assert!(extensions.iter().all(|variable| !variable.starts_with('_')));
+    assert!(extensions.contains(&"MINE=a=b".to_owned()));
+}
+
+// Spec: execution-environment.md §6.10.
+#[test]
+fn zones_are_named_by_their_region() {
+    for (region, expected) in [
+        ("us-east-1", "use1-az1"),
+        ("eu-west-3", "euw3-az1"),
+        ("ap-southeast-2", "apse2-az1"),
+        ("eu-central-1", "euc1-az1"),
+        ("us-gov-west-1", "usgw1-az1"),
+    ] {
+        assert_eq!(zone(region), expected);
+    }
 }

@@ -26,11 +26,14 @@ fn requests() -> Vec<Request> {
             argv: vec!["/var/task/bootstrap".into()],
             env: vec!["A=ü".into(), String::new()],
             cwd: "/var/task".into(),
+            log: Some(3),
         }),
+        Request::Spawn(Spawn::default()),
         Request::Signal { process: 7, signal: 15 },
         Request::KillAll,
         Request::Suspend,
         Request::Resume,
+        Request::Socket,
     ]
 }
 
@@ -45,6 +48,7 @@ fn events() -> Vec<Event> {
         Event::AllGone,
         Event::Suspended,
         Event::Resumed,
+        Event::Socket,
     ]
 }
 

@@ -6,6 +6,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::invocation::Outcome;
+use crate::stream;
+use crate::testing::{Loopback, about};
+use bytes::Bytes;
+use coldframe_core::invoke::StreamPart;
+use coldframe_core::limits::RESPONSE_PAYLOAD_BYTES_MAX;
+
+fn options() -> Options {
+    Options {
+        about: about(),
+        dial: Arc::new(Loopback),
+        stream_rate: None,
+        metadata_token: "secret".into(),
+        zone: "euw1-az1".into(),
+        extensions: true,
+    }
+}
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -20,7 +37,9 @@ impl Fixture {
     fn new() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (server, reports) = Server::start(listener).unwrap();
+        let (server, reports) = Server::start(listener, options()).unwrap();
+        server.begin_init(Vec::new());
+        server.runtime_starts();
         Self { server, reports, address, request_id: RequestId::from(Uuid::new_v4()) }
     }
 
@@ -39,8 +58,11 @@ impl Fixture {
             invoked_arn: "arn:aws:lambda:eu-west-1:000000000000:function:f".into(),
             payload: Bytes::from_static(b"\xffnot json"),
             trace: None,
+            incoming_trace: None,
             client_context: None,
             cognito_identity: None,
+            tenant_id: None,
+            stream: None,
         });
     }
 
@@ -48,7 +70,7 @@ impl Fixture {
     async fn running(&mut self) -> TcpStream {
         let mut stream = self.connect().await;
         send(&mut stream, NEXT).await;
-        assert!(matches!(self.report().await, ReportKind::Next));
+        assert!(matches!(self.report().await, ReportKind::Next { .. }));
         self.deliver();
         assert!(receive(&mut stream).await.starts_with("HTTP/1.1 200 "));
         stream
@@ -196,7 +218,7 @@ async fn outcomes_are_told_as_they_came() {
             typed,
             "\0any",
             202,
-            |outcome| matches!(outcome, Outcome::Error { payload, content_type: Some(kind), kind: error } if payload == "\0any" && kind == "text/x" && error == "Runtime.Foo"),
+            |outcome| matches!(outcome, Outcome::Error { payload, content_type: Some(kind), kind: error, .. } if payload == "\0any" && kind == "text/x" && error == "Runtime.Foo"),
         ),
         (
             "error",
@@ -224,7 +246,7 @@ async fn outcomes_are_told_as_they_came() {
         assert!(told(&completed.outcome), "{what} {headers}: {:?}", status);
         // The runtime may go on.
         send(&mut stream, NEXT).await;
-        assert!(matches!(fixture.report().await, ReportKind::Next), "{what} {headers}");
+        assert!(matches!(fixture.report().await, ReportKind::Next { .. }), "{what} {headers}");
     }
 }
 
@@ -257,7 +279,7 @@ async fn a_cut_upload_is_told_and_a_lost_wait_is_made_up_for() {
     // A runtime whose connection goes while it waits gets the event when it asks again.
     let mut waiting = fixture.connect().await;
     send(&mut waiting, NEXT).await;
-    assert!(matches!(fixture.report().await, ReportKind::Next));
+    assert!(matches!(fixture.report().await, ReportKind::Next { .. }));
     drop(waiting);
     fixture.server.quiesced().await;
     fixture.deliver();
@@ -270,6 +292,7 @@ async fn a_new_generation_knows_nothing_of_the_last() {
     let mut fixture = Fixture::new();
     let mut old = fixture.running().await;
     fixture.server.reinitialise();
+    fixture.server.runtime_starts();
     assert_eq!(old.read(&mut [0; 16]).await.unwrap_or(0), 0, "its connections are closed");
     let mut new = fixture.connect().await;
     let late = fixture.post("response", "", "1");
@@ -298,4 +321,257 @@ async fn nonsense_hurts_nobody() {
     }
     let mut stream = fixture.connect().await;
     check(&mut stream, "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n", 200, "pong").await;
+}
+
+fn call(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn register(name: &str, body: &str) -> String {
+    let name = format!("Lambda-Extension-Name: {name}\r\n");
+    call("POST", "/2020-01-01/extension/register", &name, body)
+}
+
+/// Registers; the identifier.
+async fn registered(stream: &mut TcpStream, name: &str, body: &str) -> String {
+    send(stream, &register(name, body)).await;
+    let reply = receive(stream).await;
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    let id = reply.lines().find_map(|line| line.strip_prefix("Lambda-Extension-Identifier: "));
+    id.unwrap().to_owned()
+}
+
+fn identified(method: &str, path: &str, id: &str, body: &str) -> String {
+    call(method, path, &format!("Lambda-Extension-Identifier: {id}\r\n"), body)
+}
+
+const EVENT_NEXT: &str = "/2020-01-01/extension/event/next";
+
+// Spec: execution-environment.md §3.2 and E3.
+#[tokio::test]
+async fn ee_e3_register_answers_with_what_was_asked_for() {
+    let fixture = Fixture::new();
+    fixture.server.begin_init(vec!["ext".into()]);
+    let mut stream = fixture.connect().await;
+    send(&mut stream, &register("ext", r#"{"events":["INVOKE"]}"#)).await;
+    let reply = receive(&mut stream).await;
+    let body = r#"{"functionName":"f","functionVersion":"$LATEST","handler":"app.handler"}"#;
+    assert!(reply.ends_with(&format!("{body}\n")), "{reply}");
+    let features =
+        "Lambda-Extension-Name: inner\r\nLambda-Extension-Accept-Feature: x , accountId\r\n";
+    let request = call("POST", "/2020-01-01/extension/register", features, "{}");
+    check(&mut stream, &request, 200, r#""accountId":"000000000000""#).await;
+}
+
+// Spec: execution-environment.md §1.2, §1.4, §3.3 and E5, E8, E9.
+#[tokio::test]
+async fn ee_e9_readiness_is_everybodys() {
+    let mut fixture = Fixture::new();
+    fixture.server.begin_init(vec!["a".into(), "b".into()]);
+    let (mut a, mut b) = (fixture.connect().await, fixture.connect().await);
+    let a_id = registered(&mut a, "a", r#"{"events":["INVOKE"]}"#).await;
+    let b_id = registered(&mut b, "b", r#"{"events":["SHUTDOWN"]}"#).await;
+    assert!(matches!(fixture.report().await, ReportKind::ExtensionsRegistered));
+    let mut runtime = fixture.connect().await;
+    send(&mut runtime, NEXT).await;
+    assert!(matches!(fixture.report().await, ReportKind::Next { all_ready: false }));
+    check(
+        &mut fixture.connect().await,
+        &register("late", "{}"),
+        403,
+        "Extension.RegistrationClosed",
+    )
+    .await;
+    send(&mut a, &identified("GET", EVENT_NEXT, &a_id, "")).await;
+    assert!(matches!(fixture.report().await, ReportKind::ExtensionNext { all_ready: false }));
+    send(&mut b, &identified("GET", EVENT_NEXT, &b_id, "")).await;
+    assert!(matches!(fixture.report().await, ReportKind::ExtensionNext { all_ready: true }));
+    let again = identified("GET", EVENT_NEXT, &a_id, "");
+    check(&mut fixture.connect().await, &again, 403, "from Ready to Ready failed").await;
+
+    fixture.deliver();
+    let told = receive(&mut a).await;
+    assert!(told.contains("Lambda-Extension-Event-Identifier: "), "{told}");
+    assert!(told.contains(r#""eventType":"INVOKE""#), "{told}");
+    receive(&mut runtime).await;
+    let response = fixture.post("response", "", "1");
+    check(&mut runtime, &response, 202, "").await;
+    assert!(matches!(fixture.report().await, ReportKind::Completed(_)));
+    send(&mut runtime, NEXT).await;
+    assert!(matches!(fixture.report().await, ReportKind::Next { all_ready: false }));
+    send(&mut a, &identified("GET", EVENT_NEXT, &a_id, "")).await;
+    assert!(matches!(fixture.report().await, ReportKind::ExtensionNext { all_ready: true }));
+
+    fixture.server.shut_down("spindown", SystemTime::UNIX_EPOCH);
+    assert!(receive(&mut b).await.contains(r#""shutdownReason":"spindown""#));
+}
+
+#[tokio::test]
+async fn nobody_gets_events_before_there_is_a_runtime() {
+    let fixture = Fixture::new();
+    fixture.server.reinitialise();
+    fixture.server.begin_init(vec!["ext".into()]);
+    let mut stream = fixture.connect().await;
+    check(&mut stream, NEXT, 403, "State transition from Started to Ready failed").await;
+}
+
+#[tokio::test]
+async fn errors_of_extensions_are_told_once() {
+    let mut fixture = Fixture::new();
+    fixture.server.begin_init(vec!["ext".into()]);
+    let mut stream = fixture.connect().await;
+    let id = registered(&mut stream, "ext", "{}").await;
+    fixture.report().await;
+    let headers = format!(
+        "Lambda-Extension-Identifier: {id}\r\nLambda-Extension-Function-Error-Type: Ext.X\r\n"
+    );
+    let request = call("POST", "/2020-01-01/extension/init/error", &headers, "anything");
+    check(&mut stream, &request, 202, "{\"status\":\"OK\"}\n").await;
+    check(&mut stream, &request, 202, "OK").await;
+    let told = fixture.report().await;
+    assert!(matches!(told, ReportKind::ExtensionFailed("Extension.InitError")), "{told:?}");
+    fixture.server.reinitialise();
+    assert!(fixture.reports.try_recv().is_err());
+}
+
+// Spec: execution-environment.md §1.2 and I14.
+#[tokio::test]
+async fn ee_i14_extensions_can_be_switched_off() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let off = Options { extensions: false, ..options() };
+    let (_server, _reports) = Server::start(listener, off).unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for path in ["/2020-01-01/extension/register", "/2022-07-01/telemetry", "/2020-08-15/logs"] {
+        send(&mut stream, &call("POST", path, "", "{}")).await;
+        let reply = receive(&mut stream).await;
+        assert!(reply.starts_with("HTTP/1.1 404 ") && reply.ends_with("\r\n\r\n"), "{reply}");
+    }
+}
+
+// Spec: execution-environment.md §6.10 and M9.
+#[tokio::test]
+async fn ee_m9_the_metadata_endpoint() {
+    let fixture = Fixture::new();
+    let mut stream = fixture.connect().await;
+    let path = "/2026-01-15/metadata/execution-environment";
+    let with = |token: &str| call("GET", path, &format!("Authorization: Bearer {token}\r\n"), "");
+    send(&mut stream, &with("secret")).await;
+    let reply = receive(&mut stream).await;
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    assert!(reply.contains("Cache-Control: private, max-age=43200, immutable\r\n"), "{reply}");
+    assert!(reply.ends_with(r#"{"AvailabilityZoneID":"euw1-az1"}"#), "{reply}");
+    check(&mut stream, &with("wrong"), 401, "").await;
+    check(&mut stream, &call("GET", path, "", ""), 401, "").await;
+    check(&mut stream, &call("POST", path, "", ""), 405, "").await;
+}
+
+// Spec: execution-environment.md §2.12 and V21.
+#[test]
+fn ee_v21_release_strings() {
+    let check = |agent: Option<&str>, features: Option<&str>, expected: &str| {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: &'static str, value: Option<&str>| {
+            if let Some(value) = value {
+                headers.insert(name, value.parse().unwrap());
+            }
+        };
+        put("user-agent", agent);
+        put("lambda-runtime-features", features);
+        assert_eq!(release(&headers), expected);
+    };
+    check(Some("rust/1.5 more"), None, "rust/1.5");
+    check(None, None, "Unknown");
+    check(Some("a"), Some("f1 (f2)"), "a (f1 f2)");
+    let long = "x".repeat(120);
+    check(Some(&long), Some("abcde abcdef f"), &format!("{long} (abcde)"));
+    check(Some(&"x".repeat(200)), Some("f"), &"x".repeat(128));
+}
+
+// Spec: execution-environment.md §4.1 and T5.
+#[tokio::test]
+async fn ee_t5_subscriptions_are_taken_until_init_is_over() {
+    let mut fixture = Fixture::new();
+    fixture.server.begin_init(vec!["ext".into()]);
+    let mut stream = fixture.connect().await;
+    let id = registered(&mut stream, "ext", "{}").await;
+    fixture.report().await;
+    let body = r#"{"schemaVersion":"2022-07-01","types":["platform"],"destination":{"protocol":"TCP","port":9}}"#;
+    let telemetry = "/2022-07-01/telemetry";
+    check(
+        &mut stream,
+        &call("PUT", telemetry, "", body),
+        403,
+        "Extension.MissingExtensionIdentifier",
+    )
+    .await;
+    check(&mut stream, &identified("POST", telemetry, &id, body), 405, "").await;
+    check(&mut stream, &identified("PUT", telemetry, &id, "{}"), 400, "ValidationError").await;
+    check(&mut stream, &identified("PUT", telemetry, &id, body), 200, "\"OK\"").await;
+    let ReportKind::Subscribed(told) = fixture.report().await else { panic!("a subscription") };
+    assert_eq!((told.name.as_str(), told.types, told.logs_api), ("ext", vec!["platform"], false));
+    // The same again is fine and not told again; the other API is not.
+    check(&mut stream, &identified("PUT", telemetry, &id, body), 200, "\"OK\"").await;
+    let logs = body.replace("2022-07-01", "2020-08-15");
+    check(
+        &mut stream,
+        &identified("PUT", "/2020-08-15/logs", &id, &logs),
+        400,
+        "Logs.ValidationError",
+    )
+    .await;
+    assert!(fixture.reports.try_recv().is_err());
+    fixture.server.telemetry().close();
+    check(
+        &mut stream,
+        &identified("PUT", telemetry, &id, body),
+        403,
+        "Telemetry API subscription is closed",
+    )
+    .await;
+    check(
+        &mut stream,
+        &identified("PUT", "/2020-08-15/logs", &id, &logs),
+        403,
+        "Logs.SubscriptionClosed",
+    )
+    .await;
+}
+
+// Spec: execution-environment.md §9 and R1.
+#[tokio::test]
+async fn ee_r1_a_stream_goes_on_as_it_comes() {
+    let mut fixture = Fixture::new();
+    let mut stream = fixture.connect().await;
+    send(&mut stream, NEXT).await;
+    fixture.report().await;
+    let (sender, receiver) = stream::channel();
+    fixture.server.deliver(&Delivery {
+        request_id: fixture.request_id,
+        deadline: SystemTime::now(),
+        invoked_arn: "arn".into(),
+        payload: Bytes::new(),
+        trace: None,
+        incoming_trace: None,
+        client_context: None,
+        cognito_identity: None,
+        tenant_id: Some("tenant".into()),
+        stream: Some(sender),
+    });
+    assert!(receive(&mut stream).await.contains("Lambda-Runtime-Aws-Tenant-Id: tenant\r\n"));
+    let id = fixture.request_id;
+    send(&mut stream, &format!("POST /2018-06-01/runtime/invocation/{id}/response HTTP/1.1\r\nHost: x\r\nContent-Type: text/x\r\nLambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")).await;
+    let answer = receiver.begun().await.ok().unwrap();
+    assert_eq!(answer.content_type.as_deref(), Some("text/x"));
+    let mut body = answer.stream;
+    let mut part = async || std::future::poll_fn(|context| body.poll_part(context)).await;
+    assert_eq!(part().await, StreamPart::Chunk(Bytes::from_static(b"first")));
+    send(&mut stream, "6\r\nsecond\r\n0\r\n\r\n").await;
+    assert_eq!(part().await, StreamPart::Chunk(Bytes::from_static(b"second")));
+    let ReportKind::Completed(completed) = fixture.report().await else { panic!("a completion") };
+    assert!(matches!(completed.outcome, Outcome::Response { .. }));
+    assert_eq!(completed.bytes, 11);
 }

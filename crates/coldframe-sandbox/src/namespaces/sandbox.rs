@@ -14,17 +14,23 @@ use coldframe_guest::transport;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Held;
-use crate::{BoxFuture, Command, Error, Event, Exit, Process, Sandbox, SpawnError, step, sys};
+use crate::{
+    BoxFuture, Command, Error, Event, Exit, LOG_DESCRIPTOR, Network, Process, Sandbox, SpawnError,
+    step, sys,
+};
 
 /// A sandbox that isn't frozen after this never will be.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long `cgroup.events` is read again and again before a timer, whose grain is 1 ms, is used.
 const EAGER_LIMIT: Duration = Duration::from_micros(200);
+
+/// How long PID 1 may take to make a socket.
+const SOCKET_LIMIT: Duration = Duration::from_secs(2);
 
 /// Connections one relay carries at a time.
 const RELAYED_CONNECTIONS_MAX: usize = 256;
@@ -113,12 +119,15 @@ impl NamespaceSandbox {
         control: Control,
         events: mpsc::UnboundedSender<Event>,
         relays: Vec<AbortHandle>,
-    ) -> Self {
+    ) -> (Self, Arc<Inside>) {
         let (replied, replies) = mpsc::unbounded_channel();
+        let (socket_made, sockets) = mpsc::unbounded_channel();
         let control = Arc::new(control);
         let lost = Arc::new(AtomicBool::new(false));
-        let reader = tokio::spawn(read(control.clone(), replied, events, lost.clone()));
-        Self {
+        let told = Told { replies: replied, events, sockets: socket_made, lost: lost.clone() };
+        let reader = tokio::spawn(read(control.clone(), told));
+        let inside = Inside { control: control.clone(), sockets: Mutex::new(sockets) };
+        let sandbox = Self {
             control,
             replies,
             reader: reader.abort_handle(),
@@ -129,7 +138,8 @@ impl NamespaceSandbox {
             cpu: None,
             peak: (0, 0),
             lost,
-        }
+        };
+        (sandbox, Arc::new(inside))
     }
 
     fn group(&self) -> Result<&super::Group, Error> {
@@ -172,15 +182,39 @@ impl NamespaceSandbox {
     }
 }
 
-/// Sorts PID 1's messages into replies and events, until it is gone.
-async fn read(
+/// The network inside, by sockets that PID 1 makes.
+pub(super) struct Inside {
     control: Arc<Control>,
+    /// Answers to `Socket`, one at a time.
+    sockets: Mutex<mpsc::UnboundedReceiver<Option<OwnedFd>>>,
+}
+
+impl Network for Inside {
+    fn socket(&self) -> BoxFuture<'_, Result<OwnedFd, Error>> {
+        Box::pin(async {
+            let mut sockets = self.sockets.lock().await;
+            // The answer to somebody who went away before it came.
+            while sockets.try_recv().is_ok() {}
+            self.control.send(&Request::Socket, &[]).await?;
+            let answer = tokio::time::timeout(SOCKET_LIMIT, sockets.recv()).await;
+            answer.ok().flatten().flatten().ok_or(Error::Gone)
+        })
+    }
+}
+
+/// Whom PID 1's messages are for.
+struct Told {
     replies: mpsc::UnboundedSender<GuestEvent>,
     events: mpsc::UnboundedSender<Event>,
+    sockets: mpsc::UnboundedSender<Option<OwnedFd>>,
     lost: Arc<AtomicBool>,
-) {
+}
+
+/// Sorts PID 1's messages into replies, sockets and events, until it is gone.
+async fn read(control: Arc<Control>, told: Told) {
+    let Told { replies, events, sockets, lost } = told;
     let mut buffer = vec![0; PACKET_BYTES_MAX.min(4096)];
-    while let Ok((message, _)) = control.receive(&mut buffer).await {
+    while let Ok((message, mut descriptors)) = control.receive(&mut buffer).await {
         match message {
             GuestEvent::Exited { process, code, signalled, core_dumped } => {
                 let exit = match signalled {
@@ -191,6 +225,9 @@ async fn read(
             }
             GuestEvent::AllGone => {
                 let _ = events.send(Event::AllGone);
+            }
+            GuestEvent::Socket => {
+                let _ = sockets.send(descriptors.pop_front());
             }
             reply => {
                 let _ = replies.send(reply);
@@ -208,13 +245,25 @@ impl Sandbox for NamespaceSandbox {
             self.next_process += 1;
             let id = self.next_process;
             let (read, write) = step(output_pipe(), "make a pipe")?;
-            let spawn =
-                Spawn { process: id, argv: command.argv, env: command.env, cwd: command.cwd };
-            self.control.send(&Request::Spawn(spawn), &[write.as_fd()]).await?;
+            let (mut log, mut log_write) = (None, None);
+            if command.log {
+                let (read, write) = step(output_pipe(), "make a pipe")?;
+                (log, log_write) = (Some(read), Some(write));
+            }
+            let spawn = Spawn {
+                process: id,
+                argv: command.argv,
+                env: command.env,
+                cwd: command.cwd,
+                log: command.log.then_some(LOG_DESCRIPTOR),
+            };
+            let pipes: Vec<_> = [Some(&write), log_write.as_ref()].into_iter().flatten().collect();
+            let pipes: Vec<_> = pipes.into_iter().map(AsFd::as_fd).collect();
+            self.control.send(&Request::Spawn(spawn), &pipes).await?;
             loop {
                 match self.replies.recv().await.ok_or(Error::Gone)? {
                     GuestEvent::Spawned { process, pid } if process == id => {
-                        return Ok(Process { id, pid, output: read });
+                        return Ok(Process { id, pid, output: read, log });
                     }
                     GuestEvent::SpawnFailed { process, errno, step } if process == id => {
                         let source = io::Error::from_raw_os_error(errno);

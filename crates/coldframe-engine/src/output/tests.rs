@@ -1,0 +1,101 @@
+use super::*;
+
+fn check(pieces: &[&[u8]], expected: &[&str]) {
+    let (mut lines, mut cut) = (Lines::default(), Vec::new());
+    for piece in pieces {
+        lines.push(piece, |line| cut.push(line.to_owned()));
+    }
+    lines.flush(|line| cut.push(line.to_owned()));
+    assert_eq!(cut, expected);
+}
+
+#[test]
+fn streams_are_cut_into_lines() {
+    check(&[b"a\nb\n"], &["a", "b"]);
+    check(&[b"a", b"b\n", b"c"], &["ab", "c"]);
+    check(&[b"\n\n"], &["", ""]);
+    check(&[b"wrong \xff byte\n"], &["wrong \u{fffd} byte"]);
+    check(&[], &[]);
+}
+
+#[test]
+fn very_long_lines_are_split() {
+    let mut lines = Lines::default();
+    let (mut lengths, mut longest) = (Vec::new(), 0);
+    for _ in 0..700 {
+        lines.push(&[b'x'; 1024], |line| lengths.push(line.len()));
+        longest = longest.max(lines.partial.len());
+    }
+    assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX]);
+    assert!(longest <= LINE_BYTES_MAX);
+}
+
+// Spec: execution-environment.md §5.5 and L3.
+#[test]
+fn ee_l3_the_tail_is_4_kb() {
+    let mut tail = Tail::default();
+    for number in 0..10_000 {
+        tail.push(&format!("line {number}"));
+    }
+    let bytes = tail.take();
+    assert_eq!(bytes.len(), LOG_TAIL_BYTES);
+    assert!(bytes.ends_with(b"line 9999\n"));
+}
+
+fn frame(kind: u32, message: &[u8]) -> Vec<u8> {
+    let mut bytes = kind.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    if kind & FRAME_TIMESTAMP != 0 {
+        bytes.extend_from_slice(&[0; 8]);
+    }
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+fn frames(pieces: &[&[u8]]) -> Vec<(String, Option<LogLevel>)> {
+    let (mut frames, mut records) = (Frames::default(), Vec::new());
+    for piece in pieces {
+        frames.push(piece, |text, level| records.push((text.to_owned(), level)));
+    }
+    frames.flush(|text, level| records.push((text.to_owned(), level)));
+    records
+}
+
+// Spec: execution-environment.md §5.6 and L4.
+#[test]
+fn ee_l4_frames_of_both_sizes() {
+    let stream = [
+        frame(0xa55a_0003, b"two\nlines\n"),
+        frame(0xa55a_0001, b"old"),
+        frame(0xa55a_0017, b"failed"),
+        frame(0xa55a_000e, b""),
+    ]
+    .concat();
+    let expected = [
+        ("two\nlines".to_owned(), None),
+        ("old".to_owned(), None),
+        ("failed".to_owned(), Some(LogLevel::Error)),
+        (String::new(), Some(LogLevel::Info)),
+    ];
+    assert_eq!(frames(&[&stream]), expected);
+    // However it is cut on its way.
+    for at in 0..stream.len() {
+        assert_eq!(frames(&[&stream[..at], &stream[at..]]), expected, "cut at {at}");
+    }
+    let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+    assert_eq!(frames(&bytes), expected);
+}
+
+#[test]
+fn what_is_no_frame_is_lines() {
+    assert_eq!(frames(&[b"plain\ntext"]), [("plain".to_owned(), None), ("text".to_owned(), None)]);
+    let cut = frame(0xa55a_0003, b"never whole");
+    assert_eq!(frames(&[&cut[..20]]), [("neve".to_owned(), None)]);
+    // A length that lies takes no memory.
+    let mut lie = frame(0xa55a_0003, b"x");
+    lie[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+    let long = vec![b'x'; 3 * LINE_BYTES_MAX];
+    let records = frames(&[&lie, &long]);
+    assert!(records.iter().all(|(text, _)| text.len() <= LINE_BYTES_MAX));
+    assert_eq!(records.iter().map(|(text, _)| text.len()).sum::<usize>(), long.len() + 1);
+}

@@ -1,0 +1,449 @@
+//! `next`, `response`, `error` and `init/error`: the runtime's side of an invocation
+//! (execution-environment.md §2.2–§2.7, §9).
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use coldframe_core::RequestId;
+use coldframe_core::error::validated_error_type;
+use coldframe_core::limits::{RESPONSE_PAYLOAD_BYTES_MAX, STREAMED_RESPONSE_BYTES_MAX};
+use http_body_util::{BodyExt, Full};
+use hyper::Response;
+use hyper::body::Incoming as Body;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::server::{ReportKind, Shared};
+use crate::state::{Call, Refused, State};
+use crate::stream::{self, Bucket};
+use crate::wire::{self, Refusal, Reply};
+
+/// Of a response that is too large, bytes still read so that the runtime gets to see its 413.
+const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// An event for the runtime, and for the extensions that want it.
+#[derive(Clone)]
+pub struct Delivery {
+    pub request_id: RequestId,
+    pub deadline: SystemTime,
+    pub invoked_arn: String,
+    pub payload: Bytes,
+    /// As the runtime is told it.
+    pub trace: Option<String>,
+    /// As it came: what extensions are told.
+    pub incoming_trace: Option<String>,
+    pub client_context: Option<String>,
+    pub cognito_identity: Option<String>,
+    pub tenant_id: Option<Arc<str>>,
+    /// Where the response goes as it comes; without one it is collected.
+    pub stream: Option<stream::Sender>,
+}
+
+/// The end of one invocation, as the runtime told it.
+#[derive(Debug)]
+pub struct Completed {
+    pub request_id: RequestId,
+    pub outcome: Outcome,
+    /// When the first byte of the response or error came, and the last.
+    pub began: Instant,
+    pub ended: Instant,
+    /// Bytes of the response or error.
+    pub bytes: u64,
+}
+
+/// How an invocation ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// `payload` is empty when it was streamed.
+    Response { payload: Bytes, content_type: Option<String> },
+    /// `payload` is the runtime's own; `kind` is the validated error type.
+    Error {
+        payload: Bytes,
+        content_type: Option<String>,
+        kind: String,
+        /// The error came in trailers, behind a response: its type as the runtime sent it.
+        trailing: Option<String>,
+    },
+    /// The response was larger than is taken.
+    TooLarge,
+    /// The response ended early.
+    Truncated,
+    /// The response had a mode nobody knows.
+    InvalidMode,
+}
+
+/// `init/error`.
+#[derive(Clone, Debug)]
+pub struct InitFailure {
+    pub payload: Bytes,
+    pub content_type: Option<String>,
+    pub kind: String,
+}
+
+/// The invocation whose response is awaited.
+pub(crate) struct Current {
+    pub(crate) request_id: RequestId,
+    pub(crate) invocation_id: Uuid,
+    /// Absent while the runtime is still in its init.
+    pub(crate) event: Option<Arc<NextReply>>,
+    pub(crate) stream: Option<stream::Sender>,
+}
+
+/// A `next` reply: kept, as a runtime may ask for the same event again.
+pub(crate) struct NextReply {
+    headers: HeaderMap,
+    payload: Bytes,
+}
+
+impl NextReply {
+    fn reply(&self) -> Reply {
+        let mut reply = Response::new(Full::new(self.payload.clone()));
+        *reply.headers_mut() = self.headers.clone();
+        reply
+    }
+}
+
+fn header(name: &'static str) -> HeaderName {
+    HeaderName::from_static(name)
+}
+
+impl NextReply {
+    pub(crate) fn new(delivery: &Delivery, invocation_id: Uuid) -> Self {
+        let mut headers = HeaderMap::with_capacity(10);
+        let mut put = |name: &'static str, text: &str| {
+            // A value that HTTP can't carry is left out, as an absent one is.
+            if let (false, Ok(value)) = (text.is_empty(), HeaderValue::from_str(text)) {
+                headers.insert(header(name), value);
+            }
+        };
+        let deadline = delivery.deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        put("content-type", "application/json");
+        put("lambda-runtime-aws-request-id", &delivery.request_id.to_string());
+        put("lambda-runtime-deadline-ms", &deadline.as_millis().to_string());
+        put("lambda-runtime-invoked-function-arn", &delivery.invoked_arn);
+        put("lambda-runtime-invocation-id", &invocation_id.to_string());
+        put("lambda-runtime-trace-id", delivery.trace.as_deref().unwrap_or_default());
+        put(
+            "lambda-runtime-client-context",
+            delivery.client_context.as_deref().unwrap_or_default(),
+        );
+        put(
+            "lambda-runtime-cognito-identity",
+            delivery.cognito_identity.as_deref().unwrap_or_default(),
+        );
+        put("lambda-runtime-aws-tenant-id", delivery.tenant_id.as_deref().unwrap_or_default());
+        Self { headers, payload: delivery.payload.clone() }
+    }
+}
+
+/// `GET /2018-06-01/runtime/invocation/next`. Held open: a frozen environment waits in here.
+pub(crate) async fn next(shared: &Shared, generation: u64, headers: &HeaderMap) -> Reply {
+    let receiver = {
+        let mut inner = shared.lock();
+        if inner.generation != generation {
+            return wire::not_found();
+        }
+        inner.note_release(headers);
+        let to = match inner.runtime_started {
+            true => inner.state.on(Call::Next),
+            // Some other process, before there is a runtime.
+            false => Err(Refused { from: inner.state, to: State::Ready }),
+        };
+        match to {
+            Err(refused) => return wire::refusal(&Refusal::State(refused)),
+            Ok(State::Running) => {
+                let event = inner.current.as_ref().and_then(|current| current.event.clone());
+                return event.map_or_else(wire::not_found, |event| event.reply());
+            }
+            Ok(state) => {
+                let first = inner.state != State::Ready;
+                inner.state = state;
+                let (sender, receiver) = oneshot::channel();
+                inner.waiting.push_back(sender);
+                inner.extensions.close();
+                if first {
+                    let all_ready = inner.extensions.all_ready();
+                    shared.report(generation, ReportKind::Next { all_ready });
+                }
+                receiver
+            }
+        }
+    };
+    match receiver.await {
+        Ok(event) => event.reply(),
+        // The generation ended, and this connection with it.
+        Err(_) => wire::not_found(),
+    }
+}
+
+/// `POST /2018-06-01/runtime/invocation/{id}/response` and `…/error`.
+pub(crate) async fn complete(
+    shared: &Arc<Shared>,
+    generation: u64,
+    call: Call,
+    id: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), Refusal> {
+    let mut upload = {
+        let mut inner = shared.lock();
+        let current = inner.current.as_ref().filter(|current| {
+            // The id as it stands in the path, not what it parses to.
+            inner.generation == generation && current.request_id.to_string() == id
+        });
+        let current = current.ok_or(Refusal::InvalidRequestId)?;
+        let echoed = headers.get("lambda-runtime-invocation-id");
+        let own = current.invocation_id.to_string();
+        if echoed.is_some_and(|echoed| echoed.as_bytes() != own.as_bytes()) {
+            return Err(Refusal::InvalidInvocationId);
+        }
+        let request_id = current.request_id;
+        let stream = current.stream.clone().filter(|_| call == Call::Response);
+        inner.state = inner.state.on(call).map_err(Refusal::State)?;
+        let shared = shared.clone();
+        let began = Instant::now();
+        Upload { shared, generation, request_id, began, bytes: 0, stream, finished: false }
+    };
+    let text =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    if call == Call::Response
+        && headers
+            .get("lambda-runtime-function-response-mode")
+            .is_some_and(|mode| mode != "streaming")
+    {
+        upload.finish(Outcome::InvalidMode);
+        return Err(Refusal::InvalidResponseMode);
+    }
+    let content_type = text(CONTENT_TYPE.as_str());
+    let error_type = text("lambda-runtime-function-error-type");
+    let read = match upload.stream.take() {
+        Some(stream) => {
+            stream.begin(content_type.clone());
+            pass_on(body, &stream, &mut upload).await
+        }
+        None => read(body, &mut upload.bytes).await,
+    };
+    match read {
+        Ok(Read { payload, trailers }) => {
+            upload.finish(match call {
+                Call::Error => error(payload, content_type, error_type.as_deref()),
+                _ => response(payload, content_type, trailers.as_ref()),
+            });
+            // The caller first: the runtime, told, would take its processor.
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+        Err(refusal) => {
+            upload.finish(match refusal {
+                Refusal::TooLarge | Refusal::StreamTooLarge => Outcome::TooLarge,
+                _ => Outcome::Truncated,
+            });
+            Err(refusal)
+        }
+    }
+}
+
+/// An upload in progress. Dropped with its connection, it has ended early.
+struct Upload {
+    shared: Arc<Shared>,
+    generation: u64,
+    request_id: RequestId,
+    began: Instant,
+    bytes: u64,
+    /// Where it goes as it comes.
+    stream: Option<stream::Sender>,
+    finished: bool,
+}
+
+impl Upload {
+    fn finish(&mut self, outcome: Outcome) {
+        self.finished = true;
+        let mut inner = self.shared.lock();
+        if inner.generation != self.generation {
+            return;
+        }
+        inner.state = State::RuntimeResponseSentState;
+        inner.current = None;
+        let completed = Completed {
+            request_id: self.request_id,
+            outcome,
+            began: self.began,
+            ended: Instant::now(),
+            bytes: self.bytes,
+        };
+        // Under the lock: a `next` on another connection must not be told before this.
+        self.shared.report(self.generation, ReportKind::Completed(completed));
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.finish(Outcome::Truncated);
+        }
+    }
+}
+
+/// The body of a response; with error trailers it is an error (§9.4).
+fn response(payload: Bytes, content_type: Option<String>, trailers: Option<&HeaderMap>) -> Outcome {
+    let trailer = |name: &str| trailers?.get(name)?.to_str().ok();
+    match trailer("lambda-runtime-function-error-type") {
+        None => Outcome::Response { payload, content_type },
+        Some(kind) => {
+            let body = trailer("lambda-runtime-function-error-body").unwrap_or_default();
+            Outcome::Error {
+                payload: decode_base64(body).unwrap_or_default().into(),
+                content_type: Some("application/json".to_owned()),
+                kind: validated_error_type(Some(kind)),
+                trailing: Some(kind.to_owned()),
+            }
+        }
+    }
+}
+
+/// The body of an error, unchanged but for the content type that carries a cause for tracing (§2.7).
+fn error(payload: Bytes, content_type: Option<String>, kind: Option<&str>) -> Outcome {
+    let kind = validated_error_type(kind);
+    if content_type.as_deref() != Some("application/vnd.aws.lambda.error.cause+json") {
+        return Outcome::Error { payload, content_type, kind, trailing: None };
+    }
+    let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&payload);
+    let (payload, content_type) = match parsed {
+        Ok(mut body) => {
+            body.retain(|key, _| {
+                ["errorMessage", "errorType", "stackTrace"].contains(&key.as_str())
+            });
+            (serde_json::Value::Object(body).to_string(), "application/json")
+        }
+        Err(_) => ("\"Invalid error body\"".to_owned(), "application/octet-stream"),
+    };
+    Outcome::Error {
+        payload: payload.into(),
+        content_type: Some(content_type.to_owned()),
+        kind,
+        trailing: None,
+    }
+}
+
+/// `POST /2018-06-01/runtime/init/error`
+pub(crate) async fn init_error(
+    shared: &Shared,
+    generation: u64,
+    headers: &HeaderMap,
+    body: Body,
+) -> Reply {
+    {
+        let mut inner = shared.lock();
+        if inner.generation != generation {
+            return wire::not_found();
+        }
+        inner.note_release(headers);
+        match inner.state.on(Call::InitError) {
+            Ok(state) => inner.state = state,
+            Err(refused) => return wire::refusal(&Refusal::State(refused)),
+        }
+    }
+    let error_type = headers.get("lambda-runtime-function-error-type");
+    let kind = validated_error_type(error_type.and_then(|value| value.to_str().ok()));
+    match read(body, &mut 0).await {
+        Ok(Read { payload, .. }) => {
+            let valid = serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok();
+            let content_type = if valid { "application/json" } else { "application/octet-stream" };
+            let failure =
+                InitFailure { payload, content_type: Some(content_type.to_owned()), kind };
+            shared.report(generation, ReportKind::InitError(failure));
+            wire::accepted()
+        }
+        Err(refusal) => wire::refusal(&refusal),
+    }
+}
+
+pub(crate) struct Read {
+    pub(crate) payload: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+/// Passes a body on as it comes, at the rate that is set. A caller who has gone doesn't stop the
+/// function (§9.4).
+async fn pass_on(
+    mut body: Body,
+    stream: &stream::Sender,
+    upload: &mut Upload,
+) -> Result<Read, Refusal> {
+    let mut bucket = upload.shared.stream_rate.map(Bucket::new);
+    let mut wanted = true;
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::Truncated)?;
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers = frame.into_trailers().ok();
+                continue;
+            }
+        };
+        upload.bytes += data.len() as u64;
+        if upload.bytes > STREAMED_RESPONSE_BYTES_MAX {
+            wanted = false;
+            if upload.bytes > STREAMED_RESPONSE_BYTES_MAX + DRAINED_BYTES_MAX as u64 {
+                return Err(Refusal::StreamTooLarge);
+            }
+        }
+        while wanted && !data.is_empty() {
+            let part = match &mut bucket {
+                Some(bucket) => {
+                    let part = data.split_to(data.len().min(bucket.part_bytes_max()));
+                    bucket.take(part.len()).await;
+                    part
+                }
+                None => std::mem::take(&mut data),
+            };
+            wanted = stream.send(part).await;
+        }
+    }
+    if upload.bytes > STREAMED_RESPONSE_BYTES_MAX {
+        return Err(Refusal::StreamTooLarge);
+    }
+    Ok(Read { payload: Bytes::new(), trailers })
+}
+
+/// Collects a body; `counted` counts its bytes as they come.
+pub(crate) async fn read(mut body: Body, counted: &mut u64) -> Result<Read, Refusal> {
+    let (mut first, mut all, mut length) = (Bytes::new(), BytesMut::new(), 0);
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::Truncated)?;
+        match frame.into_data() {
+            Ok(data) => {
+                length += data.len();
+                *counted += data.len() as u64;
+                if length > RESPONSE_PAYLOAD_BYTES_MAX {
+                    if length > DRAINED_BYTES_MAX {
+                        return Err(Refusal::TooLarge);
+                    }
+                } else if first.is_empty() && all.is_empty() {
+                    // Most responses come in one piece, which is passed on as it is.
+                    first = data;
+                } else {
+                    if all.is_empty() {
+                        all.extend_from_slice(&std::mem::take(&mut first));
+                    }
+                    all.extend_from_slice(&data);
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    if length > RESPONSE_PAYLOAD_BYTES_MAX {
+        return Err(Refusal::TooLarge);
+    }
+    let payload = if all.is_empty() { first } else { all.freeze() };
+    Ok(Read { payload, trailers })
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
+}
