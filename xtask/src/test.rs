@@ -1,10 +1,11 @@
 //! `cargo xtask test`: installs what the tests need, and runs all of them.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::{cargo, check, run};
 
@@ -31,6 +32,12 @@ const PROGRAMS: [(&str, &str); 13] = [
 ];
 
 pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
+    // The owner of a process's directory is its effective user.
+    let user = fs::metadata("/proc/self").context("no /proc: the tests need Linux")?.uid();
+    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if let Some(refusal) = refusal(user, &system) {
+        bail!(refusal);
+    }
     if suites.is_empty() {
         check()?;
         run(Command::new("python3").args([
@@ -55,6 +62,24 @@ pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
         names => command.arg("-v").args(names),
     };
     run(command)
+}
+
+/// What is said to those who cannot have the tests, before anything is built or installed.
+fn refusal(user: u32, os_release: &str) -> Option<String> {
+    let field = |name: &str| {
+        let line = os_release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.map(|value| value.trim_matches(['"', '\'']))
+    };
+    if user == 0 && field("ID") == Some("debian") {
+        return None;
+    }
+    let who = if user == 0 { "root" } else { "an ordinary user" };
+    let place = field("PRETTY_NAME").unwrap_or("an unknown system");
+    Some(format!(
+        "the tests install Debian's packages and isolate functions as root, but this is {who} on \
+         {place}: run `cargo xtask test` as root on Debian, in a virtual machine say; \
+         `cargo xtask check` needs neither"
+    ))
 }
 
 /// Installs once; again when a list has changed. Gives the interpreter of the virtual environment.
@@ -101,3 +126,6 @@ fn once(list: &Path, done: &Path, work: impl FnOnce() -> anyhow::Result<()>) -> 
     work()?;
     fs::write(done, wanted).with_context(|| format!("cannot write {}", done.display()))
 }
+
+#[cfg(test)]
+mod tests;
