@@ -132,11 +132,11 @@ impl NamespaceDriver {
     /// # Errors
     /// If the nursery is gone.
     pub fn new(nursery: Nursery, name: &str, options: Options) -> Result<Self, Error> {
-        let rootless = nursery.rootless;
+        let (rootless, hierarchy) = (nursery.rootless, Hierarchy::make(name, nursery.pid));
         let shared = Arc::new(Shared {
             nursery: step(nursery.connect(), "reach the nursery")?,
             rootless,
-            hierarchy: Hierarchy::make(name),
+            hierarchy,
             scratch: Scratch::new(options.directory.clone(), !rootless),
             egress: match rootless {
                 true => Err("an ordinary user may not make network links".to_owned()),
@@ -152,9 +152,9 @@ impl NamespaceDriver {
         Ok(Self { shared })
     }
 
-    /// Kills and removes what services that no longer run have left.
-    pub fn sweep(prefix: &str, alive: impl Fn(&str) -> bool) {
-        cgroup::sweep(prefix, alive);
+    /// Kills and removes what services that no longer run have left. Blocks.
+    pub fn sweep(&self, prefix: &str, alive: impl Fn(&str) -> bool) {
+        self.shared.hierarchy.sweep(prefix, alive);
     }
 
     /// Starts keeping sandboxes ready.

@@ -103,9 +103,10 @@ impl Service {
         let served = tokio::spawn(serve(listener, api, Arc::new(admin), stopped));
         driver.keep_ready();
         // Off the way to readiness: what killed services have left, and the table of operations.
-        tokio::task::spawn_blocking(|| {
+        let sweeper = driver.clone();
+        tokio::task::spawn_blocking(move || {
             coldframe_api::model::Model::get();
-            NamespaceDriver::sweep(PREFIX, is_alive);
+            sweeper.sweep(PREFIX, is_alive);
         });
         Ok(Self { address, driver, engine, stop, served, instance })
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -23,50 +23,83 @@ const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 #[derive(Clone, Debug)]
 pub(super) struct Hierarchy {
     /// Version 2, for freeze, kill and clone-into.
-    unified: Option<PathBuf>,
+    unified: Option<Unified>,
     /// Directory of each controller, and whether it is version 2.
     controllers: [Option<(PathBuf, bool)>; 3],
+    /// Where services put their groups.
+    roots: Roots,
 }
 
-/// Every directory the groups of coldframe services may be in, for sweeping.
-fn roots() -> Vec<(Option<&'static str>, PathBuf)> {
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut roots = Vec::new();
-    for line in mounts.lines() {
-        // 36 35 98:0 /root /mount/point options - type source super-options
-        let Some((head, tail)) = line.split_once(" - ") else { continue };
-        let head: Vec<&str> = head.split(' ').collect();
-        let tail: Vec<&str> = tail.split(' ').collect();
-        let ([_, _, _, root, point, ..], [kind, _, options, ..]) = (&head[..], &tail[..]) else {
-            continue;
-        };
-        let place = |controller: &str| {
-            let own = own.lines().find_map(|line| {
-                let mut fields = line.splitn(3, ':');
-                let (number, names, path) = (fields.next()?, fields.next()?, fields.next()?);
-                let found = match controller {
-                    "" => number == "0",
-                    _ => names.split(',').any(|name| name == controller),
-                };
-                found.then_some(path)
-            })?;
-            let below = own.strip_prefix(root.trim_end_matches('/'))?;
-            Some(Path::new(point).join(below.trim_start_matches('/')))
-        };
-        match *kind {
-            "cgroup2" => roots.extend(place("").map(|path| (None, path))),
-            "cgroup" => {
-                for controller in CONTROLLERS {
-                    if options.split(',').any(|option| option == controller) {
-                        roots.extend(place(controller).map(|path| (Some(controller), path)));
+/// Every directory that the groups of coldframe services may be in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Roots {
+    /// Version 2: the group that this service was started in, and as root the top of the tree.
+    unified: Vec<PathBuf>,
+    /// Version 1: of each controller that has a tree of its own.
+    separate: Vec<(usize, PathBuf)>,
+}
+
+impl Roots {
+    fn of_this_process() -> Self {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let is_root = rustix::process::geteuid().is_root();
+        Self::find(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"), is_root)
+    }
+
+    /// By the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+    fn find(mounts: &str, own: &str, is_root: bool) -> Self {
+        let mut roots = Self::default();
+        for line in mounts.lines() {
+            // 36 35 98:0 /root /mount/point options - type source super-options
+            let Some((head, tail)) = line.split_once(" - ") else { continue };
+            let head: Vec<&str> = head.split(' ').collect();
+            let tail: Vec<&str> = tail.split(' ').collect();
+            let ([_, _, _, root, point, ..], [kind, _, options, ..]) = (&head[..], &tail[..])
+            else {
+                continue;
+            };
+            let place = |controller: &str| {
+                let own = own.lines().find_map(|line| {
+                    let mut fields = line.splitn(3, ':');
+                    let (number, names, path) = (fields.next()?, fields.next()?, fields.next()?);
+                    let found = match controller {
+                        "" => number == "0",
+                        _ => names.split(',').any(|name| name == controller),
+                    };
+                    found.then_some(path)
+                })?;
+                let below = Path::new(own).strip_prefix(root).ok()?;
+                // A group outside of what this process sees begins with `..`.
+                let seen = below.components().all(|part| matches!(part, Component::Normal(_)));
+                // Components: an empty rest adds no slash.
+                seen.then(|| Path::new(point).components().chain(below.components()).collect())
+            };
+            match *kind {
+                "cgroup2" => {
+                    let top = is_root.then(|| PathBuf::from(point));
+                    for path in place("").into_iter().chain(top) {
+                        if !roots.unified.contains(&path) {
+                            roots.unified.push(path);
+                        }
                     }
                 }
+                "cgroup" => {
+                    for (index, controller) in CONTROLLERS.iter().enumerate() {
+                        if options.split(',').any(|option| option == *controller) {
+                            roots.separate.extend(place(controller).map(|path| (index, path)));
+                        }
+                    }
+                }
+                _ => {}
             }
-            _ => {}
         }
+        roots
     }
-    roots
+
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        let separate = self.separate.iter().map(|(_, path)| path);
+        self.unified.iter().chain(separate).map(PathBuf::as_path)
+    }
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -74,31 +107,40 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 }
 
 impl Hierarchy {
-    /// Makes the directories of this service, named `name`, wherever the host lets it.
-    pub(super) fn make(name: &str) -> Self {
-        let mut hierarchy = Self { unified: None, controllers: [None, None, None] };
-        for (controller, root) in roots() {
-            let directory = root.join(name);
-            if fs::create_dir(&directory).is_err() {
-                continue;
-            }
-            let Some(controller) = controller else {
-                let usable = enable_controllers(&root, &directory);
-                for (index, controller) in CONTROLLERS.iter().enumerate() {
-                    if usable.iter().any(|name| name == controller) {
-                        hierarchy.controllers[index] = Some((directory.clone(), true));
-                    }
-                }
-                hierarchy.unified = Some(directory);
-                continue;
-            };
-            for (index, known) in CONTROLLERS.iter().enumerate() {
-                if *known == controller && hierarchy.controllers[index].is_none() {
-                    hierarchy.controllers[index] = Some((directory.clone(), false));
+    /// Makes the directories of this service, named `name`, wherever the host lets it. `nursery` is
+    /// the only other process of this service.
+    pub(super) fn make(name: &str, nursery: u32) -> Self {
+        let roots = Roots::of_this_process();
+        let unified = Unified::make(&roots.unified, name, [std::process::id(), nursery]);
+        let mut controllers = [const { None }; 3];
+        if let Some(unified) = &unified {
+            for (index, controller) in CONTROLLERS.iter().enumerate() {
+                if unified.usable.iter().any(|name| name == controller) {
+                    controllers[index] = Some((unified.directory.clone(), true));
                 }
             }
         }
-        hierarchy
+        for (index, root) in &roots.separate {
+            let directory = root.join(name);
+            if controllers[*index].is_none() && fs::create_dir(&directory).is_ok() {
+                controllers[*index] = Some((directory, false));
+            }
+        }
+        Self { unified, controllers, roots }
+    }
+
+    /// Removes what services that were killed have left behind. `alive` knows which still run.
+    pub(super) fn sweep(&self, prefix: &str, alive: impl Fn(&str) -> bool) {
+        for root in self.roots.all() {
+            let Ok(entries) = fs::read_dir(root) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let Some(name) = name.to_str() else { continue };
+                if name.starts_with(prefix) && !alive(name) {
+                    remove_tree(&entry.path());
+                }
+            }
+        }
     }
 
     /// Whether environments can be frozen by the kernel.
@@ -130,8 +172,8 @@ impl Hierarchy {
             peak: None,
             controllers: [const { None }; 3],
         };
-        if let Some(directory) = &self.unified {
-            let path = make(directory)?;
+        if let Some(unified) = &self.unified {
+            let path = make(&unified.directory)?;
             let open = |file: &str, write: bool| {
                 let path = path.join(file);
                 OpenOptions::new()
@@ -167,23 +209,13 @@ impl Hierarchy {
 
     /// Removes the directories. What still runs in them is killed.
     pub(super) fn remove(&self) {
-        let v1 = self.controllers.iter().flatten().map(|(path, _)| path);
-        for directory in self.unified.iter().chain(v1) {
-            remove_tree(directory);
-        }
-    }
-}
-
-/// Removes what services that were killed have left behind. `alive` knows which still run.
-pub(super) fn sweep(prefix: &str, alive: impl Fn(&str) -> bool) {
-    for (_, root) in roots() {
-        let Ok(entries) = fs::read_dir(&root) else { continue };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if name.starts_with(prefix) && !alive(name) {
-                remove_tree(&entry.path());
+        for (directory, v2) in self.controllers.iter().flatten() {
+            if !v2 {
+                remove_tree(directory);
             }
+        }
+        if let Some(unified) = &self.unified {
+            unified.remove();
         }
     }
 }
@@ -191,9 +223,8 @@ pub(super) fn sweep(prefix: &str, alive: impl Fn(&str) -> bool) {
 /// Kills, then removes a group with the groups below it, as soon as its processes are reaped.
 fn remove_tree(directory: &Path) {
     let _ = write(&directory.join("cgroup.kill"), "1");
-    let children = fs::read_dir(directory).into_iter().flatten().flatten();
-    for child in children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove_tree(&child.path());
+    for child in children(directory) {
+        remove_tree(&child);
     }
     let deadline = Instant::now() + Duration::from_secs(2);
     while let Err(error) = fs::remove_dir(directory) {
@@ -211,27 +242,128 @@ fn remove_tree(directory: &Path) {
     }
 }
 
-/// Switches on what version 2 offers for the groups below `directory`; gives what is usable there.
-fn enable_controllers(root: &Path, directory: &Path) -> Vec<String> {
-    let offered = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-    let wanted: Vec<&str> =
-        offered.split_whitespace().filter(|name| CONTROLLERS.contains(name)).collect();
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let request: String = wanted.iter().map(|name| format!("+{name} ")).collect();
-    if write(&root.join("cgroup.subtree_control"), &request).is_err() {
-        // Version 2 gives controllers only to groups whose parent has no process: this service
-        // moves into a group of its own, if it is alone in the one it was started in.
-        let own = root.join("coldframe-service");
-        let _ = fs::create_dir(&own);
-        let _ = write(&own.join("cgroup.procs"), "0");
-        let _ = write(&root.join("cgroup.subtree_control"), &request);
-    }
-    let _ = write(&directory.join("cgroup.subtree_control"), &request);
-    let usable = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
-    usable.split_whitespace().map(str::to_owned).collect()
+fn children(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.map(|entry| entry.path())
 }
+
+fn words(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The directory of this service in the version 2 tree.
+#[derive(Clone, Debug)]
+struct Unified {
+    directory: PathBuf,
+    /// The controllers of the groups below it.
+    usable: Vec<String>,
+    /// The group that this service was started in, if it had to leave it.
+    left: Option<PathBuf>,
+    /// This service and its nursery.
+    processes: [u32; 2],
+}
+
+impl Unified {
+    /// In the first of `roots` that gives every controller, else in the one that gives the most.
+    fn make(roots: &[PathBuf], name: &str, processes: [u32; 2]) -> Option<Self> {
+        let mut best: Option<Self> = None;
+        for (index, root) in roots.iter().enumerate() {
+            let directory = root.join(name);
+            if fs::create_dir(&directory).is_err() {
+                continue;
+            }
+            let mut new = Self { directory, usable: Vec::new(), left: None, processes };
+            new.enable(root, index + 1 == roots.len());
+            let complete = new.usable.len() == CONTROLLERS.len();
+            let worse = match &best {
+                Some(best) if best.usable.len() >= new.usable.len() => Some(new),
+                _ => best.replace(new),
+            };
+            if let Some(worse) = worse {
+                worse.remove();
+            }
+            if complete {
+                break;
+            }
+        }
+        best
+    }
+
+    /// Switches on what `root` offers for the groups below the directory.
+    fn enable(&mut self, root: &Path, is_last: bool) {
+        let offered = controllers(&root.join("cgroup.controllers"));
+        let processes = words(&root.join("cgroup.procs"));
+        // Only the top may have both processes and groups with controllers below it. Some controllers
+        // would let themselves be switched on elsewhere, too, and no group below could be used.
+        let is_top = !root.join("cgroup.type").exists();
+        if is_top || processes.is_empty() {
+            switch_on(root, &offered);
+        } else if (is_last || offered.len() == CONTROLLERS.len())
+            && are_all(&processes, self.processes)
+        {
+            // This service moves if it is alone. Others may not be moved.
+            let service = self.directory.join(SERVICE);
+            let _ = fs::create_dir(&service);
+            self.left = Some(root.to_owned());
+            self.move_into(&service);
+            switch_on(root, &offered);
+        }
+        switch_on(&self.directory, &controllers(&self.directory.join("cgroup.controllers")));
+        self.usable = controllers(&self.directory.join("cgroup.subtree_control"));
+    }
+
+    fn move_into(&self, group: &Path) {
+        for process in self.processes {
+            let _ = write(&group.join("cgroup.procs"), &process.to_string());
+        }
+    }
+
+    /// Kills what still runs. A group that was left is taken again, and is as it was found.
+    fn remove(&self) {
+        let Some(root) = &self.left else { return remove_tree(&self.directory) };
+        let service = self.directory.join(SERVICE);
+        for child in children(&self.directory).filter(|child| *child != service) {
+            remove_tree(&child);
+        }
+        for group in [&self.directory, root] {
+            let path = group.join("cgroup.subtree_control");
+            for controller in words(&path) {
+                let _ = write(&path, &format!("-{controller}"));
+            }
+        }
+        self.move_into(root);
+        let _ = fs::remove_dir(service);
+        let _ = fs::remove_dir(&self.directory);
+    }
+}
+
+/// Those of a list that limit.
+fn controllers(path: &Path) -> Vec<String> {
+    let mut names = words(path);
+    names.retain(|name| CONTROLLERS.contains(&name.as_str()));
+    names
+}
+
+/// Gives controllers to the groups below `directory`.
+fn switch_on(directory: &Path, controllers: &[String]) {
+    let path = directory.join("cgroup.subtree_control");
+    let there = words(&path);
+    // One by one: a single one that can't be had must not take the others along.
+    for controller in controllers.iter().filter(|name| !there.contains(name)) {
+        let _ = write(&path, &format!("+{controller}"));
+    }
+}
+
+/// Whether the processes of a group are these and no others.
+fn are_all(found: &[String], processes: [u32; 2]) -> bool {
+    let expected = processes.map(|process| process.to_string());
+    !found.is_empty() && found.iter().all(|process| expected.contains(process))
+}
+
+/// The part of the service's version 2 directory that itself is in, when it had to move.
+const SERVICE: &str = "service";
 
 /// Parts of a version 2 group.
 const INIT: &str = "init";
@@ -397,3 +529,6 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,7 @@ const RUNTIME_API_PORT: u16 = 9001;
 #[derive(Debug)]
 pub struct Nursery {
     socket: OwnedFd,
+    pub(super) pid: u32,
     pub(super) rootless: bool,
 }
 
@@ -59,15 +60,15 @@ impl Nursery {
         let rootless = !rustix::process::geteuid().is_root();
         let (service, nursery) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        if guest_sys::fork()?.is_none() {
+        let Some(pid) = guest_sys::fork()? else {
             drop(service);
             let code = match run(nursery, &base, rootless) {
                 Ok(()) => 0,
                 Err(_) => 1,
             };
-            guest_sys::exit_now(code);
-        }
-        Ok(Self { socket: service, rootless })
+            guest_sys::exit_now(code)
+        };
+        Ok(Self { socket: service, pid, rootless })
     }
 
     /// The asynchronous end; needs a running runtime.
