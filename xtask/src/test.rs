@@ -14,7 +14,7 @@ const TOOLS: &str = "target/conformance";
 const SUITES: &str = "crates/coldframe-conformance/suites";
 
 /// Programs the suites start, and Debian's packages that bring them.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
     ("/usr/lib/postgresql", "postgresql"),
@@ -29,7 +29,14 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("/usr/bin/automake", "automake"),
     ("/usr/bin/libtoolize", "libtool"),
     ("/usr/include/node/node.h", "libnode-dev"),
+    // Emulates the host with version 2 control groups.
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
 ];
+
+/// What that host is made of. Unpacked, not installed: this one has its own.
+const GUEST: [&str; 2] = [KERNEL, "busybox-static"];
+/// Depends on Debian's newest.
+const KERNEL: &str = "linux-image-cloud-amd64";
 
 pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
     // The owner of a process's directory is its effective user.
@@ -91,12 +98,19 @@ fn tools() -> anyhow::Result<PathBuf> {
         .filter(|(path, _)| !Path::new(path).exists())
         .map(|(_, package)| *package)
         .collect();
-    if !missing.is_empty() {
+    let guest = tools.join("guest");
+    let lacks_guest = cfg!(target_arch = "x86_64") && !guest.exists();
+    if !missing.is_empty() || lacks_guest {
         run(Command::new("apt-get").arg("update").arg("-qq"))?;
+    }
+    if !missing.is_empty() {
         run(Command::new("apt-get")
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(missing)
             .env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    if lacks_guest {
+        fetch_guest(&guest)?;
     }
     let requirements = Path::new("crates/coldframe-conformance/requirements.txt");
     let python = tools.join("venv/bin/python");
@@ -115,6 +129,29 @@ fn tools() -> anyhow::Result<PathBuf> {
             .arg(tools.join("node")))
     })?;
     Ok(python)
+}
+
+/// Unpacks [`GUEST`] into `place`, which appears whole or not at all.
+fn fetch_guest(place: &Path) -> anyhow::Result<()> {
+    let output = Command::new("apt-cache").args(["depends", KERNEL]).output();
+    let depends = String::from_utf8(output.context("cannot run apt-cache")?.stdout)?;
+    let newest = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+    let newest = newest.with_context(|| format!("Debian's archive has no {KERNEL}"))?;
+    let new = place.with_extension("new");
+    if new.exists() {
+        fs::remove_dir_all(&new).context("cannot clear what an earlier download has left")?;
+    }
+    fs::create_dir_all(&new).context("cannot make the directory of the guest")?;
+    run(Command::new("apt-get")
+        // Its own user may have no access here.
+        .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
+        .args(GUEST.map(|package| if package == KERNEL { newest } else { package }))
+        .current_dir(&new))?;
+    for entry in fs::read_dir(&new)?.collect::<Result<Vec<_>, _>>()? {
+        run(Command::new("dpkg-deb").arg("--extract").arg(entry.path()).arg(&new))?;
+        fs::remove_file(entry.path())?;
+    }
+    fs::rename(&new, place).context("cannot put the guest's files into their place")
 }
 
 /// Does `work` unless it has been done for this content of `list`.
