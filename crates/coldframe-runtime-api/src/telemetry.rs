@@ -300,6 +300,13 @@ impl Hub {
     }
 }
 
+impl Drop for Hub {
+    /// Subscribers' tasks hold what they deliver from: they end with the hub.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -277,3 +277,16 @@ async fn a_hub_without_listeners_keeps_nothing() {
     let inner = hub.shared.lock();
     assert_eq!((inner.early.len(), inner.early_dropped.0), (0, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_of_a_hub() {
+    let Fixture { hub, .. } = fixture();
+    let stalled = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    subscribe(&hub, subscription(&[Kind::Function], http(stalled.local_addr().unwrap())));
+    hub.emit(SystemTime::now(), line("x"));
+    let shared = Arc::downgrade(&hub.shared);
+    drop(hub);
+    while shared.upgrade().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
