@@ -129,6 +129,14 @@ impl fmt::Display for Exit {
     }
 }
 
+/// Longest error type or name that is kept of what processes send, characters. AWS's is not known.
+pub const NAME_CHARACTERS_MAX: usize = 256;
+
+/// A name that somebody else has chosen, no longer than is kept.
+pub fn bounded(name: &str) -> String {
+    name.chars().take(NAME_CHARACTERS_MAX).collect()
+}
+
 /// The error type a runtime sent in `Lambda-Runtime-Function-Error-Type`, made valid
 /// (execution-environment.md §2.8): kept if it holds `Runtime.Xyz` or `Function.Xyz` anywhere.
 pub fn validated_error_type(sent: Option<&str>) -> String {
@@ -141,7 +149,7 @@ pub fn validated_error_type(sent: Option<&str>) -> String {
         })
     };
     if holds("Runtime.") || holds("Function.") {
-        sent.to_owned()
+        bounded(sent)
     } else if sent.starts_with("Function.") {
         "Function.Unknown".to_owned()
     } else {
@@ -165,6 +173,8 @@ mod tests {
         check(Some("Runtime.A"), "Runtime.Unknown");
         check(Some("unhandled"), "Runtime.Unknown");
         check(None, "Runtime.Unknown");
+        let long = format!("Runtime.{}", "A".repeat(1_000_000));
+        assert_eq!(validated_error_type(Some(&long)).len(), NAME_CHARACTERS_MAX);
     }
 
     // Spec: execution-environment.md §1.6, exit texts.

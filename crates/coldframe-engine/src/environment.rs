@@ -180,6 +180,7 @@ async fn make(
         outputs: Outputs::default(),
         init: Init::default(),
         invocation: None,
+        slot: None,
         failure: None,
         declared: None,
         extensions_listen: false,
@@ -236,6 +237,9 @@ struct Environment {
     outputs: Outputs,
     init: Init,
     invocation: Option<Running>,
+    /// Counts as one of the account's simultaneous invocations until the environment is free again,
+    /// a reset included.
+    slot: Option<Slot>,
     /// The first fatal error of this generation.
     failure: Option<FunctionError>,
     /// The type of the fatal error, told by an extension that is about to exit.
@@ -294,7 +298,8 @@ struct Running {
     /// The answer of a caller who wants the log's tail, which ends with REPORT.
     answer: Option<answering::Made>,
     reply: Option<Reply>,
-    _slot: Slot,
+    /// `runtimeDone` has been told.
+    told_done: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -359,10 +364,11 @@ impl Environment {
         let outputs = &self.outputs;
         tokio::select! {
             biased;
+            // First, or a flood of anything else would put the end off.
+            () = &mut self.timer, if timed => Input::Deadline,
             Some(report) = self.reports.recv() => Input::Report(report),
             command = self.commands.recv() => Input::Command(command),
             Some(event) = self.events.recv() => Input::Sandbox(event),
-            () = &mut self.timer, if timed => Input::Deadline,
             () = std::future::poll_fn(|context| outputs.poll_ready(context)) => Input::Output,
         }
     }
@@ -382,7 +388,11 @@ impl Environment {
             }
             Input::Sandbox(sandbox::Event::AllGone) => self.step(living, Event::Gone).await,
             Input::Sandbox(sandbox::Event::Lost) => self.lose(living).await,
-            Input::Output => self.read_output(),
+            Input::Output => {
+                self.read_output();
+                // Who prints without end is not alone on this thread.
+                tokio::task::yield_now().await;
+            }
             Input::Deadline => self.take_deadline(living).await,
         }
     }
@@ -402,8 +412,9 @@ impl Environment {
             runtime_done: None,
             answer: None,
             reply: Some(reply),
-            _slot,
+            told_done: false,
         });
+        self.slot = Some(_slot);
         match (&mut self.log.tail, wants_tail) {
             // A cold start's tail has begun with the init.
             (Some(_), true) => {}
@@ -637,6 +648,7 @@ impl Environment {
         let first = !std::mem::replace(&mut living.offered, true);
         living.set_finishing(false);
         self.deadline = None;
+        self.slot = None;
         match living.pool.offer(&living.handle, first) {
             Offered::Take(job) if !self.stop_later => {
                 let _ = living.handle.command(Command::Invoke(job));

@@ -15,8 +15,14 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Read of one pipe at one go before other matters get their turn, bytes.
 const TURN_BYTES: usize = 256 * 1024;
 
+/// Records taken at one go: an empty line is as much work as a long one.
+const TURN_RECORDS: usize = 256;
+
 /// One read, bytes: on the stack, as mostly there is nothing.
 const READ_BYTES: usize = 8 * 1024;
+
+/// Cut at one go, bytes: at most as many records.
+const SLICE_BYTES: usize = 256;
 
 /// Who wrote something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,9 @@ struct Output {
     writer: Writer,
     pipe: pipe::Receiver,
     cut: Cut,
+    /// Read, and not yet cut: the turn was over.
+    rest: Vec<u8>,
+    closed: bool,
 }
 
 enum Cut {
@@ -60,13 +69,13 @@ impl Outputs {
         let Ok(pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
         let cut =
             if framed { Cut::Frames(Frames::default()) } else { Cut::Lines(Lines::default()) };
-        self.pipes.push(Output { writer, pipe, cut });
+        self.pipes.push(Output { writer, pipe, cut, rest: Vec::new(), closed: false });
     }
 
     /// Ready when there is something to read.
     pub(crate) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         for output in &self.pipes {
-            if output.pipe.poll_read_ready(context).is_ready() {
+            if !output.rest.is_empty() || output.pipe.poll_read_ready(context).is_ready() {
                 return Poll::Ready(());
             }
         }
@@ -82,11 +91,15 @@ impl Outputs {
     /// What was written without an end behind it, and no more of anything.
     pub(crate) fn finish(&mut self, mut record: impl FnMut(Record)) {
         self.read(&mut record);
-        self.flush(&mut record);
+        for output in &mut self.pipes {
+            let rest = std::mem::take(&mut output.rest);
+            output.push(&rest, &mut record);
+            output.end(&mut record);
+        }
         self.pipes.clear();
     }
 
-    /// Gives what was written without an end behind it.
+    /// Gives the beginnings of what may still go on: they belong to what is over now.
     pub(crate) fn flush(&mut self, mut record: impl FnMut(Record)) {
         for output in &mut self.pipes {
             output.flush(&mut record);
@@ -95,24 +108,52 @@ impl Outputs {
 }
 
 impl Output {
-    /// `false` once the other end is closed.
+    /// `false` once the other end is closed and everything has been taken.
     fn read(&mut self, record: &mut impl FnMut(Record)) -> bool {
         let mut buffer = [0; READ_BYTES];
-        let mut taken = 0;
-        while taken < TURN_BYTES {
+        let (mut bytes, mut records) = (0, 0);
+        let mut counted = |taken: Record| {
+            records += 1;
+            record(taken);
+            records
+        };
+        let rest = std::mem::take(&mut self.rest);
+        if !self.cut_slices(&rest, &mut counted) {
+            return true;
+        }
+        while bytes < TURN_BYTES && !self.closed {
             match self.pipe.try_read(&mut buffer) {
                 Ok(length @ 1..) => {
-                    taken += length;
-                    self.push(&buffer[..length], record);
+                    bytes += length;
+                    if !self.cut_slices(&buffer[..length], &mut counted) {
+                        return true;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Ok(0) | Err(_) => {
-                    self.flush(record);
-                    return false;
-                }
+                Ok(0) | Err(_) => self.closed = true,
             }
         }
-        true
+        if self.closed {
+            self.end(record);
+        }
+        !self.closed
+    }
+
+    /// Cuts what was read, until the turn's records are used up: then the rest is kept, and the
+    /// answer is `false`.
+    fn cut_slices(&mut self, bytes: &[u8], record: &mut impl FnMut(Record) -> usize) -> bool {
+        let mut slices = bytes.chunks(SLICE_BYTES);
+        let mut at = 0;
+        for slice in &mut slices {
+            let mut count = 0;
+            self.push(slice, &mut |taken| count = record(taken));
+            at += slice.len();
+            if count >= TURN_RECORDS {
+                break;
+            }
+        }
+        self.rest.extend_from_slice(&bytes[at..]);
+        self.rest.is_empty()
     }
 
     fn push(&mut self, bytes: &[u8], record: &mut impl FnMut(Record)) {
@@ -134,6 +175,14 @@ impl Output {
         match &mut self.cut {
             Cut::Lines(lines) => lines.flush(|line| emit(line, None)),
             Cut::Frames(frames) => frames.flush(emit),
+        }
+    }
+
+    /// The last word.
+    fn end(&mut self, record: &mut impl FnMut(Record)) {
+        self.flush(record);
+        if let Cut::Frames(frames) = &mut self.cut {
+            *frames = Frames::default();
         }
     }
 }
@@ -234,15 +283,16 @@ impl Frames {
         }
     }
 
-    /// Gives the beginning of a record whose end never came.
+    /// Gives the beginning of a record whose end hasn't come; what comes of it later is a record of
+    /// its own.
     pub(crate) fn flush(&mut self, mut record: impl FnMut(&str, Option<LogLevel>)) {
         if let Some(lines) = &mut self.lines {
             lines.flush(|line| record(line, None));
         }
-        if let Some(message) = self.message.take().filter(|message| !message.bytes.is_empty()) {
-            record(&String::from_utf8_lossy(&message.bytes), message.level);
+        if let Some(message) = self.message.as_mut().filter(|message| !message.bytes.is_empty()) {
+            let text = std::mem::take(&mut message.bytes);
+            record(&String::from_utf8_lossy(&text), message.level);
         }
-        self.head.clear();
     }
 }
 

@@ -210,14 +210,18 @@ impl Pool {
         }
     }
 
-    /// A retired pool without environments is forgotten.
+    /// A retired pool without environments is forgotten, and so is a tenant's: there may be no end
+    /// of tenants.
     fn forget(&self) {
         let mut pools =
             self.shared.pools.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let inner = lock(&self.inner);
-        let empty = inner.retired && inner.living == 0 && inner.waiting.is_empty();
+        let mut inner = lock(&self.inner);
+        let ends = inner.retired || self.key != self.function.revision;
+        let empty = ends && inner.living == 0 && inner.waiting.is_empty();
         let known = pools.get(&self.key);
         if empty && known.is_some_and(|pool| std::ptr::eq(&**pool, self)) {
+            // Who has found it just before is served, and nothing is kept.
+            inner.retired = true;
             pools.remove(&self.key);
         }
     }

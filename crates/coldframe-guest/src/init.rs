@@ -167,7 +167,10 @@ impl Init {
                 // Without one the host learns that there is none.
                 let socket = rustix::net::socket_with(family, kind, flags, None).ok();
                 let sent: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
-                transport::send(&self.control, &Event::Socket.encode(), &sent)?;
+                let event = Event::Socket.encode();
+                if transport::send(&self.control, &event, &sent).is_err() {
+                    transport::send(&self.control, &event, &[])?;
+                }
             }
         }
         Ok(())
@@ -209,6 +212,9 @@ impl Init {
     }
 
     fn spawn(&mut self, spawn: &Spawn, outputs: Descriptors) -> Result<u32, (SpawnStep, i32)> {
+        if outputs.len() != 1 + usize::from(spawn.log.is_some()) {
+            return Err((SpawnStep::Prepare, libc::EMFILE));
+        }
         let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
         let (report, reported) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|errno| (SpawnStep::Fork, errno.raw_os_error()))?;
@@ -376,7 +382,9 @@ fn prepare_process(
     }
     let limit = |maximum| Rlimit { current: Some(maximum), maximum: Some(maximum) };
     setrlimit(Resource::Core, limit(0))?;
-    setrlimit(Resource::Nofile, limit(configure.open_files_max))?;
+    // A service with a lower hard limit of its own can't give more.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, limit(configure.open_files_max.min(most)))?;
     if let Some(bytes) = configure.data_bytes_max {
         setrlimit(Resource::Data, limit(bytes))?;
     }

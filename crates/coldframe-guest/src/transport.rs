@@ -35,7 +35,8 @@ pub fn send(socket: impl AsFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) ->
 /// Receives one packet into `buffer`; `None` when the other side is gone.
 ///
 /// # Errors
-/// `WouldBlock` on a non-blocking socket without a packet; `InvalidData` if it was cut.
+/// `WouldBlock` on a non-blocking socket without a packet; `InvalidData` if it was cut. Descriptors
+/// may be fewer than were sent, if this process can't hold more.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize, Descriptors)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -48,7 +49,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize
             descriptors.extend(rights);
         }
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // Descriptors that this process has no room for are missing, and the packet is whole.
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::ErrorKind::InvalidData.into());
     }
     // A packet of ours is never empty: no byte means the end.

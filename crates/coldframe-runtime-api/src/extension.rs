@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use coldframe_core::RequestId;
+use coldframe_core::error::{NAME_CHARACTERS_MAX, bounded};
 use coldframe_core::event;
 use coldframe_core::limits::EXTENSIONS_MAX;
 use serde::{Deserialize, Serialize};
@@ -321,6 +322,10 @@ impl Registry {
         if name.is_empty() {
             return Err(Refused::new("Extension.InvalidExtensionName", "Empty extension name"));
         }
+        if name.chars().count() > NAME_CHARACTERS_MAX {
+            let text = format!("Extension name is longer than {NAME_CHARACTERS_MAX} characters");
+            return Err(Refused::new("Extension.InvalidExtensionName", text));
+        }
         let malformed = |text: String| Refused::new("InvalidRequestFormat", text);
         let body: Register =
             serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
@@ -344,6 +349,7 @@ impl Registry {
                 "SHUTDOWN" => "ShutdownEventNotSupportedForInternalExtension",
                 _ => "ErrorInvalidEventType",
             };
+            let event = bounded(event);
             return Err(Refused::new("Extension.InvalidEventType", format!("{event}: {why}")));
         }
         if !external {
@@ -442,7 +448,7 @@ impl Registry {
         let state = extension.state.on(call).map_err(|refused| Refused::state(refused, id))?;
         let first = extension.state != state;
         if first {
-            extension.error_type = Some(error_type.to_owned());
+            extension.error_type = Some(bounded(error_type));
         }
         extension.state = state;
         Ok(first)

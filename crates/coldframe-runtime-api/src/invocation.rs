@@ -161,6 +161,8 @@ pub(crate) async fn next(shared: &Shared, generation: u64, headers: &HeaderMap) 
                 let first = inner.state != State::Ready;
                 inner.state = state;
                 let (sender, receiver) = oneshot::channel();
+                // Those whose connection is gone; the others are as many as connections.
+                inner.waiting.retain(|waiting| !waiting.is_closed());
                 inner.waiting.push_back(sender);
                 inner.extensions.close();
                 if first {
@@ -223,7 +225,7 @@ pub(crate) async fn complete(
             stream.begin(content_type.clone());
             pass_on(body, &stream, &mut upload).await
         }
-        None => read(body, &mut upload.bytes).await,
+        None => read(body, RESPONSE_PAYLOAD_BYTES_MAX, &mut upload.bytes).await,
     };
     match read {
         Ok(Read { payload, trailers }) => {
@@ -237,7 +239,7 @@ pub(crate) async fn complete(
         }
         Err(refusal) => {
             upload.finish(match refusal {
-                Refusal::TooLarge | Refusal::StreamTooLarge => Outcome::TooLarge,
+                Refusal::TooLarge(_) => Outcome::TooLarge,
                 _ => Outcome::Truncated,
             });
             Err(refusal)
@@ -340,14 +342,19 @@ pub(crate) async fn init_error(
             return wire::not_found();
         }
         inner.note_release(headers);
-        match inner.state.on(Call::InitError) {
+        let to = match inner.runtime_started {
+            true => inner.state.on(Call::InitError),
+            // Some other process, before there is a runtime.
+            false => Err(Refused { from: inner.state, to: State::InitError }),
+        };
+        match to {
             Ok(state) => inner.state = state,
             Err(refused) => return wire::refusal(&Refusal::State(refused)),
         }
     }
     let error_type = headers.get("lambda-runtime-function-error-type");
     let kind = validated_error_type(error_type.and_then(|value| value.to_str().ok()));
-    match read(body, &mut 0).await {
+    match read(body, RESPONSE_PAYLOAD_BYTES_MAX, &mut 0).await {
         Ok(Read { payload, .. }) => {
             let valid = serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok();
             let content_type = if valid { "application/json" } else { "application/octet-stream" };
@@ -388,29 +395,30 @@ async fn pass_on(
         if upload.bytes > STREAMED_RESPONSE_BYTES_MAX {
             wanted = false;
             if upload.bytes > STREAMED_RESPONSE_BYTES_MAX + DRAINED_BYTES_MAX as u64 {
-                return Err(Refusal::StreamTooLarge);
+                return Err(Refusal::TooLarge(STREAMED_RESPONSE_BYTES_MAX));
             }
         }
         while wanted && !data.is_empty() {
             let part = match &mut bucket {
                 Some(bucket) => {
-                    let part = data.split_to(data.len().min(bucket.part_bytes_max()));
+                    let part = data.len().min(bucket.part_bytes_max()).min(stream::CHUNK_BYTES_MAX);
+                    let part = data.split_to(part);
                     bucket.take(part.len()).await;
                     part
                 }
-                None => std::mem::take(&mut data),
+                None => data.split_to(data.len().min(stream::CHUNK_BYTES_MAX)),
             };
             wanted = stream.send(part).await;
         }
     }
     if upload.bytes > STREAMED_RESPONSE_BYTES_MAX {
-        return Err(Refusal::StreamTooLarge);
+        return Err(Refusal::TooLarge(STREAMED_RESPONSE_BYTES_MAX));
     }
     Ok(Read { payload: Bytes::new(), trailers })
 }
 
 /// Collects a body; `counted` counts its bytes as they come.
-pub(crate) async fn read(mut body: Body, counted: &mut u64) -> Result<Read, Refusal> {
+pub(crate) async fn read(mut body: Body, limit: usize, counted: &mut u64) -> Result<Read, Refusal> {
     let (mut first, mut all, mut length) = (Bytes::new(), BytesMut::new(), 0);
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
@@ -419,9 +427,9 @@ pub(crate) async fn read(mut body: Body, counted: &mut u64) -> Result<Read, Refu
             Ok(data) => {
                 length += data.len();
                 *counted += data.len() as u64;
-                if length > RESPONSE_PAYLOAD_BYTES_MAX {
+                if length > limit {
                     if length > DRAINED_BYTES_MAX {
-                        return Err(Refusal::TooLarge);
+                        return Err(Refusal::TooLarge(limit as u64));
                     }
                 } else if first.is_empty() && all.is_empty() {
                     // Most responses come in one piece, which is passed on as it is.
@@ -436,8 +444,8 @@ pub(crate) async fn read(mut body: Body, counted: &mut u64) -> Result<Read, Refu
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    if length > RESPONSE_PAYLOAD_BYTES_MAX {
-        return Err(Refusal::TooLarge);
+    if length > limit {
+        return Err(Refusal::TooLarge(limit as u64));
     }
     let payload = if all.is_empty() { first } else { all.freeze() };
     Ok(Read { payload, trailers })

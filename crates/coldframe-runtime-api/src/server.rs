@@ -30,6 +30,9 @@ const HEAD_BYTES_MAX: usize = 1_280 * 1024;
 /// Connections served at a time; a function's further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
 
+/// Body of a call of an extension's, bytes.
+const CALL_BYTES_MAX: usize = 64 * 1024;
+
 /// After a failed accept: what the host lacks, descriptors say, comes back in its own time.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -339,9 +342,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut generations: wat
         let speaking = Mutex::new(Some(Speaking::begin(shared.clone())));
         let connection = Arc::new(Connection { shared: shared.clone(), speaking });
         let mut generations = generations.clone();
-        generations.mark_unchanged();
+        let generation = *generations.borrow_and_update();
         tokio::spawn(async move {
-            let generation = *generations.borrow();
             let service = service_fn(|request| {
                 let connection = connection.clone();
                 async move {
@@ -407,12 +409,15 @@ impl Connection {
         }
         match (api, extension) {
             (Some(api), _) if is_put => {
+                if is_external(&self.shared, &parts.headers) {
+                    self.is_an_extension();
+                }
                 subscribe(&self.shared, generation, api, &parts.headers, body).await
             }
             (Some(_), _) => wire::method_not_allowed(),
             (None, Some(path)) => {
-                // An internal extension may share the runtime's connection; it never blocks here.
-                if path == "/event/next" && is_external(&self.shared, &parts.headers) {
+                // An internal extension may share the runtime's connection.
+                if is_external(&self.shared, &parts.headers) {
                     self.is_an_extension();
                 }
                 extension_call(&self.shared, generation, path, &parts, body).await
@@ -424,8 +429,11 @@ impl Connection {
 
 /// Whether the request is that of an external extension.
 fn is_external(shared: &Shared, headers: &HeaderMap) -> bool {
-    let id = headers.get("lambda-extension-identifier").and_then(|value| value.to_str().ok());
-    shared.lock().extensions.is_external(id)
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let inner = shared.lock();
+    inner.extensions.is_external(header("lambda-extension-identifier"))
+        || header("lambda-extension-name")
+            .is_some_and(|name| inner.extensions.is_external_name(name))
 }
 
 /// Paths below `/2018-06-01`.
@@ -507,7 +515,7 @@ async fn extension_call(
     if path == "/event/next" {
         return extension_next(shared, generation, id).await;
     }
-    let body = match invocation::read(body, &mut 0).await {
+    let body = match invocation::read(body, CALL_BYTES_MAX, &mut 0).await {
         Ok(read) => read.payload,
         Err(refusal) => return wire::refusal(&refusal),
     };
@@ -616,7 +624,7 @@ async fn subscribe(
         Ok(subscriber) => subscriber,
         Err(why) => return refused(&why),
     };
-    let body = match invocation::read(body, &mut 0).await {
+    let body = match invocation::read(body, CALL_BYTES_MAX, &mut 0).await {
         Ok(read) => read.payload,
         Err(refusal) => return wire::refusal(&refusal),
     };
@@ -636,6 +644,11 @@ async fn subscribe(
         Ok(subscription) => subscription,
         Err(message) => return wire::error(StatusCode::BAD_REQUEST, validation, &message),
     };
+    // The processes may have gone while the body came: then the hub is another generation's.
+    let inner = shared.lock();
+    if inner.generation != generation {
+        return wire::not_found();
+    }
     match shared.telemetry.subscribe(extension, &name, subscription) {
         Ok(told) => {
             if let Some(told) = told {

@@ -18,8 +18,11 @@ use coldframe_core::limits::{STREAM_BURST_BYTES, STREAM_REFILL_BYTES, STREAM_REF
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Chunks on their way to the caller; each as large as one read of the runtime's connection.
-const CHUNKS_MAX: usize = 8;
+/// Chunks on their way to the caller.
+const CHUNKS_MAX: usize = 4;
+
+/// The largest chunk, bytes: a caller who doesn't read holds few of them.
+pub(crate) const CHUNK_BYTES_MAX: usize = 128 * 1024;
 
 /// How fast a response may be streamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

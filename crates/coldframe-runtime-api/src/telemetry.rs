@@ -21,6 +21,7 @@ use coldframe_core::event::{self, Event};
 use coldframe_core::{BoxFuture, LogFormat};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use self::record::{About, RuntimeVersion, level_and_timestamp, render, time};
@@ -100,6 +101,8 @@ struct Shared {
     mode: watch::Sender<Mode>,
     /// Deliveries under way.
     under_way: AtomicUsize,
+    /// When the first of them began.
+    since: Mutex<Option<Instant>>,
     settled: Notify,
 }
 
@@ -150,6 +153,7 @@ impl Hub {
             inner: Mutex::default(),
             mode: watch::channel(Mode::default()).0,
             under_way: AtomicUsize::new(0),
+            since: Mutex::new(None),
             settled: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -254,8 +258,8 @@ impl Hub {
         Ok(Some(told))
     }
 
-    /// Deliveries stop until [`Hub::resume`]: the environment is about to be frozen. Waits a moment
-    /// for one that is under way; what isn't finished then goes on after the thaw.
+    /// Deliveries stop until [`Hub::resume`]: the environment is about to be frozen. A delivery under
+    /// way gets a moment, once; what isn't finished then goes on after the thaw.
     pub async fn pause(&self) {
         if !self.is_listening() {
             return;
@@ -270,7 +274,10 @@ impl Hub {
                 notified.await;
             }
         };
-        let _ = tokio::time::timeout(PAUSE_LIMIT, settled).await;
+        let since = *self.shared.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = since {
+            let _ = tokio::time::timeout_at(since + PAUSE_LIMIT, settled).await;
+        }
     }
 
     /// The environment runs again.
@@ -313,7 +320,7 @@ impl Shared {
     }
 
     fn push(&self, subscription: &Subscription, queue: &Queue, at: SystemTime, item: &Item) {
-        if !subscription.types.contains(&item.kind()) {
+        if !subscription.types.contains(&item.kind()) || !queue.has_room(item.bytes()) {
             return;
         }
         let objects =

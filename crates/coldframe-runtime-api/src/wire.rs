@@ -1,7 +1,6 @@
 //! Replies on the wire.
 
 use bytes::Bytes;
-use coldframe_core::limits::{RESPONSE_PAYLOAD_BYTES_MAX, STREAMED_RESPONSE_BYTES_MAX};
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -19,8 +18,8 @@ pub(crate) enum Refusal {
     InvalidResponseMode,
     Truncated,
     State(Refused),
-    TooLarge,
-    StreamTooLarge,
+    /// The limit, bytes.
+    TooLarge(u64),
 }
 
 fn with_status(status: StatusCode, body: Bytes) -> Reply {
@@ -76,8 +75,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> Reply {
         Refusal::State(refused) => {
             (StatusCode::FORBIDDEN, "InvalidStateTransition", refused.to_string())
         }
-        Refusal::TooLarge => too_large(RESPONSE_PAYLOAD_BYTES_MAX as u64),
-        Refusal::StreamTooLarge => too_large(STREAMED_RESPONSE_BYTES_MAX),
+        Refusal::TooLarge(limit) => too_large(*limit),
     };
     error(status, kind, &message)
 }

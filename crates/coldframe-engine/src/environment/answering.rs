@@ -79,13 +79,14 @@ impl Environment {
     fn take_record(&mut self, record: Record) {
         if self.server.telemetry().is_listening() {
             let text = record.text.as_str().into();
-            let item = match record.writer {
+            let item = match &record.writer {
                 Writer::Function => Item::Function(text),
                 Writer::Extension(_) => Item::Extension(text),
             };
             self.server.telemetry().emit(SystemTime::now(), item);
         }
-        if self.function.log_format == LogFormat::Json {
+        // The level is that of the application, not of extensions.
+        if self.function.log_format == LogFormat::Json && record.writer == Writer::Function {
             let level = record.level.or_else(|| level_of(&record.text));
             let least = self.function.application_log_level.unwrap_or(LogLevel::Info);
             if level.is_some_and(|level| level < least) {
@@ -108,7 +109,11 @@ impl Environment {
 
     pub(super) fn tell_runtime_done(&mut self, living: &mut Living) {
         self.settle_status();
-        let Some(running) = &self.invocation else { return };
+        let Some(running) = &mut self.invocation else { return };
+        // An extension that fails after the runtime was done doesn't undo that.
+        if std::mem::replace(&mut running.told_done, true) {
+            return;
+        }
         let (now, delivered) = (Instant::now(), self.delivered);
         let time = |at: Instant| delivered.time + at.saturating_duration_since(delivered.at);
         let mut spans = Vec::new();
@@ -174,7 +179,7 @@ impl Environment {
             }
             None => Err(match (&self.init.failure, &self.failure) {
                 // The init inside this invocation failed and said why.
-                (Some(failure), Some(error)) if error.kind == "Runtime.ExitError" => {
+                (Some(failure), Some(error)) if error.kind != "Sandbox.Timedout" => {
                     running.status = Status::Error(failure.kind.clone());
                     Failed {
                         payload: failure.payload.clone(),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use coldframe_core::lifecycle;
 use coldframe_core::limits::REAP_LIMIT;
 use coldframe_core::shutdown::{Budget, Deed, Event, Stage};
+use coldframe_runtime_api::ExtensionView;
+use coldframe_runtime_api::extension::State;
 use coldframe_sandbox as sandbox;
 
 use super::{Environment, Living};
@@ -37,8 +39,12 @@ impl Environment {
         // A function that spins must not slow its own end.
         self.limit_cpu(None)?;
         let views = self.server.extensions();
-        // Registered or only started: a process is there that gets its time.
-        let external = self.extensions.iter().any(|extension| extension.runs);
+        // Registered, if gone by now, or only started: then a process is there.
+        let registered = |view: &ExtensionView| {
+            view.external && !matches!(view.state, State::Started | State::LaunchError)
+        };
+        let external =
+            views.iter().any(registered) || self.extensions.iter().any(|extension| extension.runs);
         let internal = views.iter().any(|view| !view.external);
         let budget = Budget::of(external, internal);
         let (stage, deeds) = Stage::first(budget, self.runtime.is_some());

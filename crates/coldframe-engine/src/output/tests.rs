@@ -99,3 +99,50 @@ fn what_is_no_frame_is_lines() {
     assert!(records.iter().all(|(text, _)| text.len() <= LINE_BYTES_MAX));
     assert_eq!(records.iter().map(|(text, _)| text.len()).sum::<usize>(), long.len() + 1);
 }
+
+// A frame may be half written when an invocation is over: the next one is still a frame.
+#[test]
+fn a_flush_in_the_middle_of_a_frame_loses_nothing() {
+    let stream =
+        [frame(0xa55a_0017, b"first half, second half"), frame(0xa55a_0003, b"whole")].concat();
+    for at in 0..stream.len() {
+        let (mut frames, mut records) = (Frames::default(), Vec::new());
+        let mut take = |text: &str, level: Option<LogLevel>| records.push((text.to_owned(), level));
+        frames.push(&stream[..at], &mut take);
+        frames.flush(&mut take);
+        frames.push(&stream[at..], &mut take);
+        let text: String = records.iter().map(|(text, _)| text.as_str()).collect();
+        assert_eq!(text, "first half, second halfwhole", "cut at {at}");
+        for (text, level) in &records {
+            let of_second = "whole".contains(text.as_str());
+            assert_eq!(*level, (!of_second).then_some(LogLevel::Error), "cut at {at}: {text}");
+        }
+    }
+}
+
+// Empty lines are the cheapest to write and as dear to take as others.
+#[tokio::test]
+async fn a_turn_is_bounded_by_records_and_keeps_the_rest() {
+    use std::io::Write;
+    let (read, mut write) = std::io::pipe().unwrap();
+    nonblocking(&read);
+    write.write_all(&[b'\n'; 10_000]).unwrap();
+    drop(write);
+    let mut outputs = Outputs::default();
+    outputs.add(Writer::Function, read.into(), false);
+    let (mut all, mut turns) = (0, 0);
+    while all < 10_000 {
+        std::future::poll_fn(|context| outputs.poll_ready(context)).await;
+        let before = all;
+        outputs.read(|_| all += 1);
+        assert!(all - before <= TURN_RECORDS + SLICE_BYTES, "{} records at once", all - before);
+        turns += 1;
+    }
+    assert!(turns > 10);
+    outputs.read(|_| all += 1);
+    assert_eq!((all, outputs.pipes.len()), (10_000, 0));
+}
+
+fn nonblocking(pipe: &std::io::PipeReader) {
+    rustix::io::ioctl_fionbio(pipe, true).unwrap();
+}

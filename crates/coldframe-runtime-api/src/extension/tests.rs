@@ -50,6 +50,8 @@ fn ee_e1_e7_each_refusal() {
     let invalid_type = "Extension.InvalidEventType";
     check(None, b"", "Extension.InvalidExtensionName", "Empty extension name");
     check(Some(""), b"{}", "Extension.InvalidExtensionName", "Empty extension name");
+    let long = "x".repeat(NAME_CHARACTERS_MAX + 1);
+    check(Some(&long), b"{}", "Extension.InvalidExtensionName", "longer than 256 characters");
     check(Some("ext"), b"", "InvalidRequestFormat", "EOF");
     check(Some("ext"), b"{\"events\":1}", "InvalidRequestFormat", "");
     check(

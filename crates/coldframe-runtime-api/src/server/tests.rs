@@ -575,3 +575,35 @@ async fn ee_r1_a_stream_goes_on_as_it_comes() {
     assert!(matches!(completed.outcome, Outcome::Response { .. }));
     assert_eq!(completed.bytes, 11);
 }
+
+// What extensions send is small: nobody makes the service hold more.
+#[tokio::test]
+async fn calls_of_extensions_are_bounded() {
+    let fixture = Fixture::new();
+    let mut stream = fixture.connect().await;
+    let body = " ".repeat(CALL_BYTES_MAX + 1);
+    check(&mut stream, &register("big", &body), 413, "(65536 bytes)").await;
+}
+
+// A process that asks again and again on new connections is remembered once.
+#[tokio::test]
+async fn waiting_calls_of_closed_connections_are_forgotten() {
+    let mut fixture = Fixture::new();
+    let mut first = fixture.connect().await;
+    send(&mut first, NEXT).await;
+    fixture.report().await;
+    for _ in 0..20 {
+        let mut stream = fixture.connect().await;
+        send(&mut stream, NEXT).await;
+        drop(stream);
+    }
+    drop(first);
+    fixture.server.quiesced().await;
+    let mut last = fixture.connect().await;
+    send(&mut last, NEXT).await;
+    while fixture.server.shared.lock().waiting.len() != 1 {
+        tokio::task::yield_now().await;
+    }
+    fixture.deliver();
+    assert!(receive(&mut last).await.starts_with("HTTP/1.1 200 "));
+}

@@ -81,6 +81,18 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a record of this size would be taken; counts it as dropped if not. Spares the work
+    /// of writing what nobody gets.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let mut inner = self.lock();
+        let fits = inner.bytes + bytes <= QUEUE_BYTES_MAX;
+        if !fits {
+            inner.dropped_records += 1;
+            inner.dropped_bytes += bytes as u64;
+        }
+        fits
+    }
+
     pub(super) fn push(&self, json: String, of_drops: bool) {
         let mut inner = self.lock();
         if inner.bytes + json.len() > QUEUE_BYTES_MAX {
@@ -209,12 +221,21 @@ async fn send(line: &mut Line<'_>, batch: &Batch, mode: &mut watch::Receiver<Mod
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
-        // Never to a frozen subscriber.
-        if mode.wait_for(|mode| !mode.paused).await.is_err() {
-            return false;
-        }
+        // Never to a frozen subscriber: counted first, so that a freeze either waits or is seen.
+        let shared = line.shared;
+        let under_way = loop {
+            if mode.wait_for(|mode| !mode.paused).await.is_err() {
+                return false;
+            }
+            let under_way = UnderWay::begin(shared);
+            if !mode.borrow().paused {
+                break under_way;
+            }
+        };
         let attempt = line.attempt(body.clone());
-        if matches!(while_running(attempt, mode).await, Some(Ok(()))) {
+        let result = while_running(attempt, mode).await;
+        drop(under_way);
+        if matches!(result, Some(Ok(()))) {
             return true;
         }
         line.kept = None;
@@ -268,6 +289,8 @@ struct UnderWay<'a>(&'a Shared);
 
 impl<'a> UnderWay<'a> {
     fn begin(shared: &'a Shared) -> Self {
+        let mut since = shared.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now);
         shared.under_way.fetch_add(1, Ordering::AcqRel);
         Self(shared)
     }
@@ -275,8 +298,25 @@ impl<'a> UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+        let mut since = self.0.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *since = None;
+        }
+        drop(since);
         self.0.settled.notify_waiters();
+    }
+}
+
+/// Whether the other end is still there: a write to one that is closed seems to succeed. What it
+/// says is nobody's matter.
+fn is_open(stream: &TcpStream) -> bool {
+    let mut said = [0; 256];
+    loop {
+        match stream.try_read(&mut said) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 }
 
@@ -310,10 +350,9 @@ impl Line<'_> {
     }
 
     async fn attempt(&mut self, body: Bytes) -> io::Result<()> {
-        let shared = self.shared;
-        let _under_way = UnderWay::begin(shared);
         let kept = match self.kept.take() {
             Some(Kept::Http(sender, _)) if sender.is_closed() => None,
+            Some(Kept::Tcp(stream)) if !is_open(&stream) => None,
             kept => kept,
         };
         match self.destination.clone() {

@@ -51,7 +51,8 @@ fn wrap(at: SystemTime, kind: &str, record: &str) -> String {
 pub(crate) fn line(at: SystemTime, kind: &str, text: &str, objects: bool) -> String {
     let object = objects && text.trim_start().starts_with('{');
     match object.then(|| serde_json::from_str::<&RawValue>(text)) {
-        Some(Ok(raw)) => wrap(at, kind, raw.get()),
+        // Over TCP a record is a line; outside of its strings JSON may be broken anywhere.
+        Some(Ok(raw)) => wrap(at, kind, &raw.get().replace(['\n', '\r'], " ")),
         _ => wrap(at, kind, &json(&text)),
     }
 }

@@ -153,6 +153,8 @@ fn ee_t9_lines_are_objects_only_where_wanted() {
     let object = r#"{"level":"INFO","n":1.0}"#;
     assert_eq!(record(object, true), json!({ "level": "INFO", "n": 1.0 }));
     assert_eq!(record(object, false), json!(object));
+    assert_eq!(record("{\n \"a\":\r\n 1}", true), json!({ "a": 1 }));
+    assert!(!line(at(), "function", "{\n}", true).contains('\n'));
     for text in ["[1]", "{", "{} x", "plain \"quoted\"", ""] {
         assert_eq!(record(text, true), json!(text));
     }
