@@ -11,7 +11,7 @@ import re
 import shutil
 import unittest
 
-from harness import ARN, BOOTSTRAPS, REQUEST_ID, invocation, matches, run, setting
+from harness import ARN, BOOTSTRAPS, REMAINING_MS, REQUEST_ID, invocation, matches, run, setting
 
 RUNTIME = os.path.join(BOOTSTRAPS, "nodejs")
 OTHER = setting("COLDFRAME_TEST_NODE_CLIENT", "")
@@ -366,7 +366,7 @@ class Context(Case):
         self.check("exports.handler = async () => 1", error=error("Error", re.compile("^Cannot parse ClientContext as json")), events=events)
 
     def test_remaining_time(self):
-        code = "exports.handler = async (e, c) => { const t = c.getRemainingTimeInMillis(); return 0 < t && t <= 3000 }"
+        code = "exports.handler = async (e, c) => { const t = c.getRemainingTimeInMillis(); return 0 < t && t <= %d }" % REMAINING_MS
         self.check(code, response=True)
 
     def test_trace_id(self):

@@ -9,7 +9,7 @@ import re
 import sys
 import unittest
 
-from harness import ARN, BOOTSTRAPS, REQUEST_ID, invocation, matches, run, setting
+from harness import ARN, BOOTSTRAPS, REMAINING_MS, REQUEST_ID, invocation, matches, run, setting
 
 RUNTIME = os.path.join(BOOTSTRAPS, "python")
 OTHER = setting("COLDFRAME_TEST_PYTHON_CLIENT", "")
@@ -203,7 +203,7 @@ class Context(Case):
         self.check(handler("return 1"), error=error("Runtime.LambdaContextUnmarshalError", message, []), events=events)
 
     def test_remaining_time(self):
-        code = handler("return 0 < context.get_remaining_time_in_millis() <= 3000")
+        code = handler("return 0 < context.get_remaining_time_in_millis() <= %d" % REMAINING_MS)
         self.check(code, response=True)
         events = [invocation({}, Lambda_Runtime_Deadline_Ms="1")]
         self.check(handler("return context.get_remaining_time_in_millis()"), response=0, events=events)

@@ -13,10 +13,11 @@ use crate::{cargo, check, run};
 const TOOLS: &str = "target/conformance";
 const SUITES: &str = "crates/coldframe-conformance/suites";
 
-/// Programs the suites start, and Debian's packages that bring them.
-const PROGRAMS: [(&str, &str); 14] = [
+/// Files of what the tests start, and Debian's packages that bring them.
+const PROGRAMS: [(&str, &str); 15] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
+    ("/var/lib/dpkg/info/python3-venv.list", "python3-venv"),
     ("/usr/lib/postgresql", "postgresql"),
     ("/usr/bin/node", "nodejs"),
     ("/usr/bin/npm", "npm"),
@@ -45,6 +46,8 @@ pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
     if let Some(refusal) = refusal(user, &system) {
         bail!(refusal);
     }
+    // First of all: the tests of the bootstraps need Node.js, too.
+    programs()?;
     if suites.is_empty() {
         check()?;
         run(Command::new("python3").args([
@@ -89,16 +92,14 @@ fn refusal(user: u32, os_release: &str) -> Option<String> {
     ))
 }
 
-/// Installs once; again when a list has changed. Gives the interpreter of the virtual environment.
-fn tools() -> anyhow::Result<PathBuf> {
-    let tools = Path::new(TOOLS);
-    fs::create_dir_all(tools).context("cannot make the directory of tools")?;
+/// Installs what is missing of Debian's packages.
+fn programs() -> anyhow::Result<()> {
     let missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(path, _)| !Path::new(path).exists())
         .map(|(_, package)| *package)
         .collect();
-    let guest = tools.join("guest");
+    let guest = Path::new(TOOLS).join("guest");
     let lacks_guest = cfg!(target_arch = "x86_64") && !guest.exists();
     if !missing.is_empty() || lacks_guest {
         run(Command::new("apt-get").arg("update").arg("-qq"))?;
@@ -112,6 +113,13 @@ fn tools() -> anyhow::Result<PathBuf> {
     if lacks_guest {
         fetch_guest(&guest)?;
     }
+    Ok(())
+}
+
+/// Installs once; again when a list has changed. Gives the interpreter of the virtual environment.
+fn tools() -> anyhow::Result<PathBuf> {
+    let tools = Path::new(TOOLS);
+    fs::create_dir_all(tools).context("cannot make the directory of tools")?;
     let requirements = Path::new("crates/coldframe-conformance/requirements.txt");
     let python = tools.join("venv/bin/python");
     once(requirements, &tools.join("requirements.done"), || {
