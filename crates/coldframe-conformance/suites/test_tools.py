@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -334,40 +335,66 @@ class Wire(Served):
         expected = ("--request", "POST", "--header", "Expect: 100-continue", "--data", "{}")
         self.assertIn("validation error", self.curl(*expected))
 
-    def test_a_caller_who_hangs_up_leaves_no_half_change(self):
-        def body(name):
-            # Large enough to be still at work when the caller is gone.
-            package = support.zip_of({"app.py": ONE, "ballast": os.urandom(4_000_000)})
-            return json.dumps({
-                "FunctionName": name, "Runtime": support.python_runtime(), "Role": support.ROLE,
-                "Handler": "app.handler", "Code": {"ZipFile": base64.b64encode(package).decode()},
-            }).encode()
+    def unread(self, connection):
+        """What the service has not read yet of what a connection has sent, bytes."""
+        client = connection.getsockname()[1]
+        left = 0
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            ends = [int(end.split(":")[1], 16) for end in fields[1:3]]
+            sending, received = (int(queue, 16) for queue in fields[4].split(":"))
+            if ends == [client, self.service.port]:
+                left += sending
+            if ends == [self.service.port, client]:
+                left += received
+        return left
 
-        def send_and_leave(method, path, body=b""):
+    def test_a_caller_who_hangs_up_leaves_no_half_change(self):
+        def code():
+            # Takes longer to unpack than what is done here until the caller is gone.
+            ballast = os.urandom(16) + bytes(100_000_000)
+            package = support.zip_of({"app.py": ONE, "ballast": ballast})
+            return {"ZipFile": base64.b64encode(package).decode()}
+
+        def send_and_leave(method, path, body=None, abruptly=False):
+            body = b"" if body is None else json.dumps(body).encode()
             head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             with socket.create_connection(("127.0.0.1", self.service.port)) as connection:
                 connection.sendall(head.encode() + body)
+                support.wait_until(lambda: not self.unread(connection), "the request is read")
+                # Another answer: what has been read has come to those who do it.
+                self.service.request("GET", "/2015-03-31/functions")
+                if abruptly:
+                    # A reset instead of an end.
+                    linger = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-        def state(name):
+        def check(name, *expected):
+            def state():
+                status, _, reply = self.service.request("GET", f"/2015-03-31/functions/{name}")
+                shown = json.loads(reply).get("Configuration", {})
+                found = [shown.get(field) for field in ("State", "LastUpdateStatus", "CodeSha256")]
+                return [status, *found, self.service.invoke_plain(name)[0]]
+
+            support.wait_until(lambda: state() == list(expected), lambda: f"{name} {state()}")
+
+        def sha256(code):
+            digest = hashlib.sha256(base64.b64decode(code["ZipFile"])).digest()
+            return base64.b64encode(digest).decode()
+
+        for name, abruptly in [("left", False), ("torn", True)]:
+            one, two = code(), code()
             path = f"/2015-03-31/functions/{name}"
-            status, _, reply = self.service.request("GET", path)
-            shown = json.loads(reply).get("Configuration", {})
-            return status, shown.get("State"), shown.get("LastUpdateStatus")
-
-        names = [f"left-{number}" for number in range(6)]
-        for name in names:
-            send_and_leave("POST", "/2015-03-31/functions", body(name))
-        # Nothing of it was done, when the caller was gone before it was read, or all of it.
-        whole = [(200, "Active", "Successful"), (404, None, None)]
-        for name in names:
-            support.wait_until(lambda: state(name) in whole, lambda: f"{name} {state(name)}")
-        for name in names:
-            send_and_leave("DELETE", f"/2015-03-31/functions/{name}")
-        for name in names:
-            support.wait_until(
-                lambda: state(name)[0] == self.service.invoke_plain(name)[0],
-                f"{name} is there and runs, or neither",
-            )
+            function = {
+                "FunctionName": name, "Runtime": support.python_runtime(), "Role": support.ROLE,
+                "Handler": "app.handler", "Code": one,
+            }
+            send_and_leave("POST", "/2015-03-31/functions", function, abruptly)
+            check(name, 200, "Active", "Successful", sha256(one), 200)
+            send_and_leave("PUT", f"{path}/code", two, abruptly)
+            check(name, 200, "Active", "Successful", sha256(two), 200)
+            send_and_leave("DELETE", path, None, abruptly)
+            check(name, 404, None, None, None, 404)
 
     def test_pages_of_other_origins_are_refused(self):
         path = "/2015-03-31/functions"
