@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** doesn't know HTTP, nor who calls. Reads never touch the disk.
 
+mod migrations;
 mod record;
 
 use std::collections::BTreeMap;
@@ -16,19 +17,6 @@ use rusqlite::{Connection, params};
 
 pub use self::record::{FunctionRecord, Logging, State, Update};
 
-/// The layout of the file. A later version opens an earlier one and brings it up to date.
-const VERSION: i64 = 1;
-
-const LAYOUT: &str = "
-    CREATE TABLE function (
-        account TEXT NOT NULL,
-        region  TEXT NOT NULL,
-        name    TEXT NOT NULL,
-        record  TEXT NOT NULL,
-        PRIMARY KEY (account, region, name)
-    ) STRICT, WITHOUT ROWID;
-";
-
 /// A change was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,8 +27,10 @@ pub enum Error {
     /// Somebody else has changed it since it was read.
     #[error("the function has changed meanwhile")]
     Changed,
-    #[error("the store was written by a newer version of coldframe (layout {0})")]
-    Newer(i64),
+    #[error(
+        "the store was written by a newer coldframe: it has layout {found}, this program knows {known}"
+    )]
+    Newer { found: i64, known: usize },
     #[error("cannot use the store")]
     Sqlite(#[from] rusqlite::Error),
     #[error("a record of the store cannot be read")]
@@ -54,27 +44,20 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file, or makes it. `None` keeps everything in memory.
+    /// Opens the file, or makes it; one of an earlier layout is brought up to date. `None` keeps
+    /// everything in memory.
     ///
     /// # Errors
     /// If the file is no store, or of a newer layout.
     pub fn open(path: Option<&Path>) -> Result<Self, Error> {
-        let connection = match path {
+        let mut connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
         };
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // An acknowledged change is on the disk, not only with the kernel.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match version {
-            0 => {
-                let layout = format!("BEGIN; {LAYOUT} PRAGMA user_version = {VERSION}; COMMIT;");
-                connection.execute_batch(&layout)?;
-            }
-            VERSION => {}
-            newer => return Err(Error::Newer(newer)),
-        }
+        migrations::run(&mut connection)?;
         let functions = load(&connection)?;
         Ok(Self { writer: Mutex::new(connection), functions: RwLock::new(functions) })
     }

@@ -1,0 +1,73 @@
+use std::path::{Path, PathBuf};
+
+use coldframe_core::{AccountId, FunctionArn};
+
+use super::*;
+use crate::{State, Store};
+
+fn written_by(layout: &str, directory: &Path) -> PathBuf {
+    let path = directory.join("store.sqlite");
+    Connection::open(&path).unwrap().execute_batch(layout).unwrap();
+    path
+}
+
+fn version(path: &Path) -> i64 {
+    let connection = Connection::open(path).unwrap();
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
+/// What a later program finds of the functions that the first release stored.
+#[test]
+fn a_store_of_the_first_layout_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written_by(include_str!("layout-1.sql"), directory.path());
+    let store = Store::open(Some(&path)).unwrap();
+    let of = |account: &str, region: &str, name: &str| {
+        let account = AccountId::parse(account).unwrap();
+        store.get(&FunctionArn { account, region: region.into(), name: name.into() }).unwrap()
+    };
+    let hello = of("000000000000", "eu-west-1", "hello");
+    assert_eq!(hello.revision_id, "5d1dbf56-4be1-4a4c-96ec-0ce5a1b5ec1b");
+    assert_eq!(hello.environment.as_ref().unwrap()["GREETING"], "Hello");
+    assert_eq!(hello.tags["team"], "a");
+    assert_eq!(of("123456789012", "us-east-1", "pending").state, State::Pending);
+    assert_eq!(store.all().len(), 2);
+    drop(store);
+    assert_eq!(version(&path), i64::try_from(MIGRATIONS.len()).unwrap());
+    // And once more, with nothing left to do.
+    assert_eq!(Store::open(Some(&path)).unwrap().all().len(), 2);
+}
+
+#[test]
+fn a_newer_store_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written_by("PRAGMA user_version = 1000000", directory.path());
+    let refused = Store::open(Some(&path)).err().unwrap();
+    assert!(refused.to_string().contains("layout 1000000"), "{refused}");
+    assert_eq!(version(&path), 1_000_000);
+    let tables = Connection::open(&path).unwrap();
+    let tables: i64 =
+        tables.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 0);
+}
+
+/// A step that fails leaves what the steps before it made, and is taken again.
+#[test]
+fn each_step_is_one_transaction() {
+    fn fails(transaction: &Transaction<'_>) -> Result<(), Error> {
+        transaction.execute_batch("CREATE TABLE second (a); INSERT INTO absent VALUES (1);")?;
+        Ok(())
+    }
+    fn succeeds(transaction: &Transaction<'_>) -> Result<(), Error> {
+        transaction.execute_batch("CREATE TABLE second (a);")?;
+        Ok(())
+    }
+    let mut connection = Connection::open_in_memory().unwrap();
+    let version = |connection: &Connection| -> i64 {
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+    };
+    run_steps(&mut connection, &[functions, fails]).unwrap_err();
+    assert_eq!(version(&connection), 1);
+    run_steps(&mut connection, &[functions, succeeds]).unwrap();
+    assert_eq!(version(&connection), 2);
+}
