@@ -37,7 +37,7 @@ impl Key {
     pub(crate) fn location(&self, host: &str, hex: &str) -> String {
         let expires = now() + VALID.as_secs();
         let signature = self.mac(hex, expires).finalize().into_bytes();
-        let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = self::hex(&signature);
         format!("http://{host}{PATH}{hex}?Expires={expires}&Signature={signature}")
     }
 
@@ -49,6 +49,11 @@ impl Key {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Two lower-case digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Lower-case hex digits of exactly `N` bytes.

@@ -8,6 +8,8 @@ use serde_json::json;
 use crate::model::{Model, RouteError};
 use crate::{Reply, set};
 
+const FULL: &str = "The disk of this server is full. Nothing was changed.";
+
 /// An answer that isn't what the caller hoped for: a code of AWS's and its text.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -29,6 +31,10 @@ impl Error {
 
     pub(crate) fn not_found(arn: &str) -> Self {
         Self::new("ResourceNotFoundException", format!("Function not found: {arn}"))
+    }
+
+    pub(crate) fn no_alias(arn: &str) -> Self {
+        Self::new("ResourceNotFoundException", format!("Cannot find alias arn: {arn}"))
     }
 
     pub(crate) fn not_implemented(what: &str) -> Self {
@@ -118,13 +124,9 @@ impl From<RouteError> for Error {
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
-        match error {
-            // Between the reading and the writing somebody else has changed it.
-            store::Error::Changed => Self::new(
-                "ResourceConflictException",
-                "The operation cannot be performed at this time. The function has been changed meanwhile",
-            ),
-            error => Self::service(&error),
-        }
+        let full = matches!(error, store::Error::Full(_));
+        let error = Self::service(&error);
+        // What the operator can mend, the caller may know.
+        if full { Self { message: FULL.to_owned(), ..error } } else { error }
     }
 }

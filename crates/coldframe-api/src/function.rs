@@ -7,7 +7,7 @@ mod list;
 mod update;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,11 +15,11 @@ use coldframe_core::packages::PackageError;
 use coldframe_core::{
     FunctionArn, FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing,
 };
-use coldframe_store::{FunctionRecord, State, Update};
+use coldframe_store::{Function, FunctionRecord, State, Update};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::{Call, Error, Service, code, model};
+use crate::{Call, Error, Service, blocking, code, model};
 
 /// A function as a request names it.
 pub(crate) struct Named {
@@ -35,6 +35,55 @@ impl Named {
             None => self.arn.to_string(),
         }
     }
+
+    pub(crate) fn which(&self) -> Which<'_> {
+        Which::of(self.qualifier.as_deref())
+    }
+}
+
+/// What a qualifier means. A number is never the name of an alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which<'a> {
+    Latest,
+    Version(u64),
+    Alias(&'a str),
+}
+
+/// No version has this number: they count from one.
+const NO_VERSION: u64 = 0;
+
+impl<'a> Which<'a> {
+    pub(crate) fn of(qualifier: Option<&'a str>) -> Self {
+        match qualifier {
+            None | Some("$LATEST") => Self::Latest,
+            Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                // `007` is no version's number.
+                let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+                Self::Version(number.unwrap_or(NO_VERSION))
+            }
+            Some(text) => Self::Alias(text),
+        }
+    }
+
+    /// The version of this name, `$LATEST` or a number.
+    pub(crate) fn record(self, function: &Function) -> Option<Arc<FunctionRecord>> {
+        match self {
+            Self::Latest => Some(function.latest.clone()),
+            Self::Version(number) => function.versions.get(&number).cloned(),
+            Self::Alias(alias) => {
+                let version = &function.aliases.get(alias)?.version;
+                Which::of(Some(version)).record(function)
+            }
+        }
+    }
+}
+
+/// A version that a request names, by itself or by an alias.
+pub(crate) struct Found {
+    pub(crate) function: Arc<Function>,
+    pub(crate) record: Arc<FunctionRecord>,
+    /// `$LATEST` or a number.
+    pub(crate) version: String,
 }
 
 /// Reads `FunctionName` and `Qualifier` of a request (§2.1, in the order of its table).
@@ -77,44 +126,57 @@ pub(crate) fn resolve(call: &Call, text: &str) -> Result<Named, Error> {
 }
 
 impl Service {
-    /// The record of a named function; only `$LATEST` has one so far.
-    pub(crate) fn find(&self, named: &Named) -> Result<Arc<FunctionRecord>, Error> {
-        let latest = named.qualifier.as_deref().is_none_or(|qualifier| qualifier == "$LATEST");
-        let record = if latest { self.store.get(&named.arn) } else { None };
-        record.ok_or_else(|| Error::not_found(&named.shown()))
+    /// The version that is named.
+    pub(crate) fn find(&self, named: &Named) -> Result<Found, Error> {
+        let absent = || Error::not_found(&named.shown());
+        let function = self.store.function(&named.arn).ok_or_else(absent)?;
+        let record = named.which().record(&function).ok_or_else(absent)?;
+        let version = match named.which() {
+            Which::Latest => "$LATEST".to_owned(),
+            Which::Version(number) => number.to_string(),
+            Which::Alias(alias) => function.aliases.get(alias).ok_or_else(absent)?.version.clone(),
+        };
+        Ok(Found { function, record, version })
     }
 
-    /// From now on invocations run this record; environments of others go.
-    pub(crate) fn serve(&self, arn: &FunctionArn, record: &FunctionRecord) {
-        let version = self.version(arn, record);
-        self.set_serving(arn, Some(Arc::new(version)));
-        self.invoker.retire(arn, Some(&record.generation));
+    /// Changes a function and what invocations run, together. Blocks for the disk.
+    pub(crate) fn change<T>(
+        &self,
+        arn: &FunctionArn,
+        decide: impl FnOnce(&mut Option<Function>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _together = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = self.store.change(arn, decide)?;
+        self.serve(arn);
+        Ok(decided)
+    }
+
+    /// As [`Service::change`], off the event loop, of a function that must be there.
+    pub(crate) async fn change_there<T: Send + 'static>(
+        self: &Arc<Self>,
+        arn: &FunctionArn,
+        change: impl FnOnce(&mut Function) -> Result<T, Error> + Send + 'static,
+        absent: impl FnOnce() -> Error + Send + 'static,
+    ) -> Result<T, Error> {
+        let (service, arn) = (self.clone(), arn.clone());
+        blocking(move || {
+            service.change(&arn, |function| change(function.as_mut().ok_or_else(absent)?))
+        })
+        .await
     }
 
     /// The end of `Pending` or `InProgress`: the new code and configuration serve. Blocks.
-    pub(crate) fn settle(
-        &self,
-        arn: &FunctionArn,
-        revision: &str,
-    ) -> Result<(), coldframe_store::Error> {
-        let _together = self.settling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(record) = self.store.get(arn).filter(|record| record.revision_id == revision)
-        else {
+    pub(crate) fn settle(&self, arn: &FunctionArn, revision: &str) -> Result<(), Error> {
+        self.change(arn, |function| {
             // Deleted or changed meanwhile: that change settles.
-            return Ok(());
-        };
-        let mut settled = FunctionRecord::clone(&record);
-        settled.state = State::Active;
-        settled.update = Some(Update::Successful);
-        settled.revision_id = Uuid::new_v4().to_string();
-        match self.store.replace(arn, revision, settled) {
-            Ok(settled) => {
-                self.serve(arn, &settled);
-                Ok(())
+            let function = function.as_mut().filter(|found| found.latest.revision_id == revision);
+            let Some(function) = function else { return Ok(()) };
+            settled(Arc::make_mut(&mut function.latest));
+            for record in function.versions.values_mut().filter(|found| !is_settled(found)) {
+                settled(Arc::make_mut(record));
             }
-            Err(coldframe_store::Error::Changed | coldframe_store::Error::Absent) => Ok(()),
-            Err(error) => Err(error),
-        }
+            Ok(())
+        })
     }
 
     /// Settles behind the answer, so that the caller sees the state before.
@@ -122,18 +184,24 @@ impl Service {
         let service = self.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = service.settle(&arn, &revision) {
-                Error::service(&error);
+                tracing::error!(%error, function = %arn, "a change has not settled");
             }
         });
     }
 
-    fn version(&self, arn: &FunctionArn, record: &FunctionRecord) -> FunctionVersion {
+    /// What environments are made from.
+    pub(crate) fn version(
+        &self,
+        arn: &FunctionArn,
+        version: String,
+        record: &FunctionRecord,
+    ) -> FunctionVersion {
         let sha256 = code::parse_hex(&record.code_sha256).unwrap_or_default();
         let json = record.logging.format == "JSON";
         let level = |level: &Option<String>| level.as_deref().and_then(LogLevel::parse);
         FunctionVersion {
             arn: arn.clone(),
-            version: "$LATEST".to_owned(),
+            version,
             revision: record.generation.clone(),
             runtime: Runtime::parse(record.runtime.as_deref().unwrap_or_default()),
             handler: record.handler.clone().unwrap_or_default(),
@@ -160,13 +228,61 @@ impl Service {
     }
 }
 
+/// Nothing of it is on its way.
+pub(crate) fn is_settled(record: &FunctionRecord) -> bool {
+    record.state == State::Active && record.update != Some(Update::InProgress)
+}
+
+fn settled(record: &mut FunctionRecord) {
+    record.state = State::Active;
+    record.update = Some(Update::Successful);
+    record.revision_id = Uuid::new_v4().to_string();
+}
+
+/// Refuses a change of a record that somebody else has changed since (§2.8).
+pub(crate) fn check_revision(given: &Value, current: &str, api: &str) -> Result<(), Error> {
+    if given.as_str().is_none_or(|given| given == current) {
+        return Ok(());
+    }
+    Err(Error::new(
+        "PreconditionFailedException",
+        format!(
+            "The Revision Id provided does not match the latest Revision Id. Call the {api} API to retrieve the latest Revision Id"
+        ),
+    ))
+}
+
+/// Refuses a change while another is on its way (§2.3).
+pub(crate) fn check_changeable(arn: &FunctionArn, record: &FunctionRecord) -> Result<(), Error> {
+    if record.state == State::Pending {
+        return Err(Error::new(
+            "ResourceConflictException",
+            "The operation cannot be performed at this time. The function is currently in the following state: Pending",
+        ));
+    }
+    if record.update == Some(Update::InProgress) {
+        return Err(Error::new(
+            "ResourceConflictException",
+            format!(
+                "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Now, as `LastModified` writes it.
 pub(crate) fn last_modified() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }
 
 /// `FunctionConfiguration` (§2.3). Lists leave the states out.
-pub(crate) fn configuration(arn: &str, record: &FunctionRecord, in_list: bool) -> Value {
+pub(crate) fn configuration(
+    arn: &str,
+    version: &str,
+    record: &FunctionRecord,
+    in_list: bool,
+) -> Value {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| {
         out.insert(key.to_owned(), value);
@@ -186,7 +302,7 @@ pub(crate) fn configuration(arn: &str, record: &FunctionRecord, in_list: bool) -
     put("MemorySize", json!(record.memory_mb));
     put("LastModified", json!(record.last_modified));
     put("CodeSha256", json!(code_sha256(record)));
-    put("Version", json!("$LATEST"));
+    put("Version", json!(version));
     if let Some(environment) = &record.environment {
         put("Environment", json!({ "Variables": environment }));
     }
@@ -212,7 +328,7 @@ pub(crate) fn configuration(arn: &str, record: &FunctionRecord, in_list: bool) -
     }
     if let Some(runtime) = &record.runtime {
         let hash = <sha2::Sha256 as sha2::Digest>::digest(runtime);
-        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = code::hex(&hash);
         let version = format!("arn:aws:lambda:{region}::runtime:{hash}");
         put("RuntimeVersionConfig", json!({ "RuntimeVersionArn": version }));
     }
@@ -238,7 +354,8 @@ pub(crate) fn configuration(arn: &str, record: &FunctionRecord, in_list: bool) -
     Value::Object(out)
 }
 
-fn code_sha256(record: &FunctionRecord) -> String {
+/// `CodeSha256`.
+pub(crate) fn code_sha256(record: &FunctionRecord) -> String {
     let bytes = code::parse_hex::<32>(&record.code_sha256).unwrap_or_default();
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use coldframe_core::FunctionVersion;
 use coldframe_core::invoke::{Invocation, Refusal};
-use coldframe_store::State;
 use hyper::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
@@ -62,13 +61,7 @@ impl Service {
     /// Reads and checks an invocation, buffered or streamed; `None` if it is only a dry run.
     pub(crate) fn asked(&self, call: &Call) -> Result<Option<Asked>, Error> {
         let named = named(call)?;
-        let function = match self.serving(&named.arn) {
-            Some(function) if matches!(named.qualifier.as_deref(), None | Some("$LATEST")) => {
-                function
-            }
-            Some(_) => return Err(Error::not_found(&named.shown())),
-            None => return Err(self.not_serving(&named)),
-        };
+        let function = self.to_run(&named)?;
         let trace = call.header("x-amzn-trace-id").map_or_else(new_trace, str::to_owned);
         let kind = call.header("x-amz-invocation-type").unwrap_or("RequestResponse");
         let client_context = call.header("x-amz-client-context").map(client_context).transpose()?;
@@ -96,19 +89,6 @@ impl Service {
             tenant_id,
         };
         Ok(Some(Asked { invocation, trace, version }))
-    }
-
-    fn not_serving(&self, named: &crate::function::Named) -> Error {
-        let pending =
-            self.store.get(&named.arn).is_some_and(|record| record.state == State::Pending);
-        if pending {
-            return Error::new(
-                "ResourceConflictException",
-                "The operation cannot be performed at this time. The function is currently in the following state: Pending",
-            );
-        }
-        // Asked to run, an absent function is told with its version.
-        Error::not_found(&named.arn.qualified(named.qualifier.as_deref().unwrap_or("$LATEST")))
     }
 }
 

@@ -7,6 +7,7 @@
 //! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions and
 //! [`Packages`] to keep code; the binary hands both over.
 
+mod alias;
 mod body;
 mod caller;
 mod code;
@@ -16,16 +17,18 @@ mod function;
 mod invoke;
 mod invoke_with_response_stream;
 pub mod model;
+mod page;
+mod serving;
+mod version;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use coldframe_core::invoke::Invoker;
 use coldframe_core::limits::{CREATE_REQUEST_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX};
 use coldframe_core::packages::Packages;
-use coldframe_core::{FunctionArn, FunctionVersion, RequestId};
-use coldframe_store::{State, Store, Update};
+use coldframe_core::{FunctionArn, RequestId};
+use coldframe_store::Store;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -48,9 +51,7 @@ pub struct Service {
     packages: Arc<dyn Packages>,
     invoker: Arc<dyn Invoker>,
     default_region: Arc<str>,
-    /// What invocations run: kept apart from the catalogue, as an update in progress leaves the
-    /// old code serving.
-    serving: RwLock<HashMap<FunctionArn, Arc<FunctionVersion>>>,
+    serving: serving::Catalogue,
     /// Held while the catalogue and what serves change together.
     settling: Mutex<()>,
     code_key: code::Key,
@@ -93,21 +94,21 @@ impl Service {
         packages: Arc<dyn Packages>,
         invoker: Arc<dyn Invoker>,
         default_region: &str,
-    ) -> Result<Self, coldframe_store::Error> {
+    ) -> Result<Self, Error> {
         let service = Self {
             store,
             packages,
             invoker,
             default_region: default_region.into(),
-            serving: RwLock::default(),
+            serving: serving::Catalogue::default(),
             settling: Mutex::new(()),
             code_key: code::Key::new(),
         };
-        for (arn, record) in service.store.all() {
-            if record.state == State::Pending || record.update == Some(Update::InProgress) {
-                service.settle(&arn, &record.revision_id)?;
+        for (arn, function) in service.store.all() {
+            if function::is_settled(&function.latest) {
+                service.serve(&arn);
             } else {
-                service.serve(&arn, &record);
+                service.settle(&arn, &function.latest.revision_id)?;
             }
         }
         Ok(service)
@@ -183,6 +184,13 @@ impl Service {
             }
             "DeleteFunction" => self.to_its_end(|service| service.delete_function(call)).await,
             "ListFunctions" => self.list_functions(&call),
+            "PublishVersion" => self.to_its_end(|service| service.publish_version(call)).await,
+            "ListVersionsByFunction" => self.list_versions_by_function(&call),
+            "CreateAlias" => self.to_its_end(|service| service.create_alias(call)).await,
+            "GetAlias" => self.get_alias(&call),
+            "UpdateAlias" => self.to_its_end(|service| service.update_alias(call)).await,
+            "DeleteAlias" => self.to_its_end(|service| service.delete_alias(call)).await,
+            "ListAliases" => self.list_aliases(&call),
             other => Err(Error::not_implemented(other)),
         }
     }
@@ -294,20 +302,6 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(whole(Bytes::new()));
     *reply.status_mut() = status;
     reply
-}
-
-impl Service {
-    pub(crate) fn serving(&self, arn: &FunctionArn) -> Option<Arc<FunctionVersion>> {
-        self.serving.read().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
-    }
-
-    pub(crate) fn set_serving(&self, arn: &FunctionArn, version: Option<Arc<FunctionVersion>>) {
-        let mut serving = self.serving.write().unwrap_or_else(PoisonError::into_inner);
-        match version {
-            Some(version) => serving.insert(arn.clone(), version),
-            None => serving.remove(arn),
-        };
-    }
 }
 
 /// Runs what waits for the disk off the event loop.

@@ -187,9 +187,9 @@ class Cli(Served):
         self.addCleanup(self.client.delete_function, FunctionName="there")
         self.fails(
             "NotImplementedException",
-            "PublishVersion",
-            "PublishVersion is not supported by this server",
-        )("publish-version", "--function-name", "there")
+            "ListCodeSigningConfigs",
+            "ListCodeSigningConfigs is not supported by this server",
+        )("list-code-signing-configs")
         self.fails("ResourceNotFoundException", "Invoke", f"Function not found: {ARN}no:$LATEST")(
             "invoke", "--function-name", "no", str(self.directory / "out.json")
         )
@@ -285,7 +285,7 @@ class Sdks(Served):
                 "unimplemented",
                 "NotImplementedException",
                 501,
-                "PublishVersion is not supported by this server",
+                "ListCodeSigningConfigs is not supported by this server",
             ),
         ]:
             with self.subTest(error=key):
@@ -596,7 +596,7 @@ def life(client, name, zips):
             (
                 "unimplemented",
                 botocore.exceptions.ClientError,
-                lambda: client.publish_version(FunctionName=name),
+                lambda: client.list_code_signing_configs(),
             ),
         ]
     }
@@ -679,7 +679,7 @@ class Schema(Served):
         self.assertTrue({"message", "Message"} & set(body), code)
 
     def test_every_operation(self):
-        client, package = self.client, self.zips[0].read_bytes()
+        client, (package, other) = self.client, [path.read_bytes() for path in self.zips]
         name, plain = "every", "plain"
         support.deploy(client, plain, package)
         support.deploy(
@@ -717,6 +717,22 @@ class Schema(Served):
         client.list_functions()
         client.list_functions(MaxItems=1)
         client.list_functions(FunctionVersion="ALL")
+        client.publish_version(FunctionName=name)
+        client.update_function_code(FunctionName=name, ZipFile=other, Publish=True)
+        support.updated(client, name)
+        client.list_versions_by_function(FunctionName=name)
+        client.get_function(FunctionName=name, Qualifier="2")
+        routing = {"AdditionalVersionWeights": {"2": 0.5}}
+        client.create_alias(
+            FunctionName=name, Name="live", FunctionVersion="1", RoutingConfig=routing
+        )
+        client.get_alias(FunctionName=name, Name="live")
+        client.list_aliases(FunctionName=name)
+        client.get_function(FunctionName=name, Qualifier="live")
+        self.assertIsNone(support.invoke(client, name, Qualifier="live").error)
+        client.update_alias(FunctionName=name, Name="live", FunctionVersion="2")
+        client.delete_alias(FunctionName=name, Name="live")
+        client.delete_function(FunctionName=name, Qualifier="1")
         self.assertIsNone(support.invoke(client, name, tail=True).error)
         self.assertEqual(support.invoke(client, name, {"fail": True}).error, "Unhandled")
         self.assertEqual(
@@ -735,6 +751,13 @@ class Schema(Served):
                 "DeleteFunction",
                 "ListFunctions",
                 "Invoke",
+                "PublishVersion",
+                "ListVersionsByFunction",
+                "CreateAlias",
+                "GetAlias",
+                "UpdateAlias",
+                "DeleteAlias",
+                "ListAliases",
             },
         )
 
@@ -774,9 +797,7 @@ class Schema(Served):
                     FunctionName="errors", Payload=b'"' + b"x" * 6_291_456 + b'"'
                 ),
             ),
-            ("NotImplementedException", lambda: client.publish_version(FunctionName="errors")),
-            ("NotImplementedException", lambda: client.list_layers()),
-            ("NotImplementedException", lambda: client.get_account_settings()),
+            ("NotImplementedException", lambda: client.list_code_signing_configs()),
         ]:
             with self.subTest(code=code):
                 with self.assertRaises(botocore.exceptions.ClientError) as raised:

@@ -104,8 +104,8 @@ pub trait Invoker: Send + Sync {
     ) -> BoxFuture<'_, Result<StreamedAnswer, Refusal>>;
 
     /// The function's code or configuration changed, or it was deleted: environments of any other
-    /// revision than `keep` take no new invocation and shut down after their current one.
-    fn retire(&self, arn: &crate::FunctionArn, keep: Option<&str>);
+    /// revisions than `keep` take no new invocation and shut down after their current one.
+    fn retire(&self, arn: &crate::FunctionArn, keep: &[&str]);
 
     /// Why this runtime cannot run on this host and what to do about it; `None` when it can.
     fn runtime_missing(&self, runtime: &crate::Runtime) -> Option<String>;

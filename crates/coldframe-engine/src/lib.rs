@@ -245,11 +245,11 @@ impl Invoker for Engine {
         })
     }
 
-    fn retire(&self, arn: &FunctionArn, keep: Option<&str>) {
+    fn retire(&self, arn: &FunctionArn, keep: &[&str]) {
         let pools: Vec<_> = self.shared.pools().values().cloned().collect();
         for pool in pools {
             let function = pool.function();
-            if function.arn == *arn && keep != Some(function.revision.as_str()) {
+            if function.arn == *arn && !keep.contains(&function.revision.as_str()) {
                 pool.retire();
             }
         }

@@ -216,7 +216,7 @@ async fn a_retired_revision_is_not_used_again() {
     let mut newer = FunctionVersion::clone(&function);
     newer.revision = "newer".into();
     let newer = Arc::new(newer);
-    engine.retire(&function.arn, Some("newer"));
+    engine.retire(&function.arn, &["newer"]);
     check(&invoke(&engine, &newer, Act::Respond).await.unwrap(), Act::Respond);
     assert_eq!(driver.journal().len(), 2);
     engine.drain().await;

@@ -12,7 +12,7 @@ use crate::Error;
 type Migration = fn(&Transaction<'_>) -> Result<(), Error>;
 
 /// All steps, in order. Their number is the layout's version.
-const MIGRATIONS: &[Migration] = &[functions];
+const MIGRATIONS: &[Migration] = &[functions, versions];
 
 /// Brings the file up to this program's layout.
 ///
@@ -46,6 +46,33 @@ fn functions(transaction: &Transaction<'_>) -> Result<(), Error> {
             record  TEXT NOT NULL,
             PRIMARY KEY (account, region, name)
         ) STRICT, WITHOUT ROWID;",
+    )?;
+    Ok(())
+}
+
+/// 2: versions and aliases; what belongs to all versions of a function lies apart.
+fn versions(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.execute_batch(
+        "CREATE TABLE version (
+            account TEXT NOT NULL,
+            region  TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            number  INTEGER NOT NULL,
+            record  TEXT NOT NULL,
+            PRIMARY KEY (account, region, name, number)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE alias (
+            account TEXT NOT NULL,
+            region  TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            alias   TEXT NOT NULL,
+            record  TEXT NOT NULL,
+            PRIMARY KEY (account, region, name, alias)
+        ) STRICT, WITHOUT ROWID;
+        ALTER TABLE function ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+        UPDATE function SET
+            settings = json_object('tags', json_extract(record, '$.tags')),
+            record = json_remove(record, '$.tags');",
     )?;
     Ok(())
 }

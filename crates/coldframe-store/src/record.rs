@@ -1,11 +1,90 @@
 //! Records as they lie on the disk. Members may be added with a default, never renamed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A function: `$LATEST` and what belongs to all its versions.
+/// A function as it is kept in memory: parts are shared, and written when they are other parts.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// `$LATEST`.
+    pub latest: Arc<FunctionRecord>,
+    pub settings: Arc<Settings>,
+    /// By number. The number of a deleted one is not given again.
+    pub versions: BTreeMap<u64, Arc<FunctionRecord>>,
+    pub aliases: BTreeMap<String, Arc<AliasRecord>>,
+}
+
+impl Function {
+    /// A function without versions.
+    pub fn new(latest: FunctionRecord, settings: Settings) -> Self {
+        Self {
+            latest: Arc::new(latest),
+            settings: Arc::new(settings),
+            versions: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+        }
+    }
+}
+
+/// What belongs to a function as a whole, whatever its version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub tags: BTreeMap<String, String>,
+    /// The highest number a version ever had.
+    pub last_version: u64,
+    /// The description that `$LATEST` had when that version was made of it.
+    pub published_description: String,
+    pub reserved_concurrency: Option<u32>,
+    /// `RecursiveLoop`, once set.
+    pub recursive_loop: Option<String>,
+}
+
+/// An alias.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AliasRecord {
+    /// `$LATEST` or a number.
+    pub version: String,
+    pub description: String,
+    pub revision_id: String,
+    /// The share of invocations that another version gets.
+    pub weights: BTreeMap<String, f64>,
+    /// As [`FunctionRecord::policy`].
+    pub policy: Vec<String>,
+    pub provisioned: Option<Provisioned>,
+}
+
+/// `ProvisionedConcurrencyConfig`, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provisioned {
+    pub requested: u32,
+    pub last_modified: String,
+}
+
+/// A layer version as a function uses it: what was published may be deleted meanwhile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerUse {
+    pub arn: String,
+    /// SHA-256 of the zip, hex.
+    pub sha256: String,
+    /// Size of the zip, bytes.
+    pub code_size: u64,
+}
+
+/// `RuntimeManagementConfig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuntimeUpdate {
+    /// `Auto`, `FunctionUpdate` or `Manual`.
+    pub on: String,
+    /// With `Manual`.
+    pub version_arn: Option<String>,
+}
+
+/// One version of a function, `$LATEST` or a published one: its code and configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FunctionRecord {
     /// Zip functions: AWS's identifier.
@@ -35,9 +114,21 @@ pub struct FunctionRecord {
     pub state: State,
     /// Absent before the function was active.
     pub update: Option<Update>,
-    pub tags: BTreeMap<String, String>,
     /// Members that are accepted and echoed without effect here, as they came.
     pub echoed: BTreeMap<String, Value>,
+    /// Size of the package's content, bytes; 0 in records of the first layout.
+    #[serde(default)]
+    pub unzipped_size: u64,
+    #[serde(default)]
+    pub layers: Vec<LayerUse>,
+    /// Statements of the resource policy in order of insertion, each as JSON text: the order of its
+    /// keys is what callers see.
+    #[serde(default)]
+    pub policy: Vec<String>,
+    #[serde(default)]
+    pub runtime_update: Option<RuntimeUpdate>,
+    #[serde(default)]
+    pub provisioned: Option<Provisioned>,
 }
 
 /// `LoggingConfig`.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coldframe_core::Runtime;
-use coldframe_store::{FunctionRecord, Logging, State};
+use coldframe_store::{Function, FunctionRecord, Logging, Settings, State};
 use hyper::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{apply, configuration, last_modified, package_error, resolve, zip_file};
-use crate::{Call, Error, Reply, Service, blocking, json, set};
+use crate::version::publish;
+use crate::{Call, Error, Reply, Service, blocking, code, json, set};
 
 /// Tags of one function.
 const TAGS_MAX: usize = 50;
@@ -39,9 +40,6 @@ impl Service {
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
             ));
         }
-        if body["Publish"].as_bool() == Some(true) {
-            return Err(Error::not_implemented("Publish"));
-        }
         let mut record = FunctionRecord {
             runtime: None,
             handler: None,
@@ -67,32 +65,53 @@ impl Service {
             generation: Uuid::new_v4().to_string(),
             state: State::Pending,
             update: None,
-            tags: tags(&body["Tags"])?,
             echoed: BTreeMap::new(),
+            unzipped_size: 0,
+            layers: Vec::new(),
+            policy: Vec::new(),
+            runtime_update: None,
+            provisioned: None,
         };
         apply(&mut record, body, name)?;
-        let exists =
-            || Error::new("ResourceConflictException", format!("Function already exist: {name}"));
+        let settings = Settings { tags: tags(&body["Tags"])?, ..Settings::default() };
+        let publishes = body["Publish"].as_bool() == Some(true);
+        let exists = {
+            let text = format!("Function already exist: {name}");
+            move || Error::new("ResourceConflictException", text)
+        };
         if self.store.get(&named.arn).is_some() {
             return Err(exists());
         }
         let zip = zip_file(&body["Code"])?;
         let (service, arn) = (self.clone(), named.arn.clone());
+        let runtime = record.runtime.clone().unwrap_or_default();
         let created = blocking(move || {
             let package = service.packages.admit(&zip).map_err(package_error)?;
-            record.code_sha256 = package.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            record.code_sha256 = code::hex(&package.sha256);
             record.code_size = package.zipped_bytes;
-            match service.store.create(&arn, record) {
-                Err(coldframe_store::Error::Exists) => Ok(None),
-                result => Ok(Some(result?)),
-            }
+            record.unzipped_size = package.unzipped_bytes;
+            service.change(&arn, |there| {
+                if there.is_some() {
+                    return Err(exists());
+                }
+                let mut function = Function::new(record, settings);
+                let shown = if publishes {
+                    // AWS shows the version under the ARN of the function.
+                    let (number, record) = publish(&mut function, None, State::Pending);
+                    configuration(&arn.to_string(), &number.to_string(), &record, false)
+                } else {
+                    configuration(&arn.to_string(), "$LATEST", &function.latest, false)
+                };
+                let revision = function.latest.revision_id.clone();
+                *there = Some(function);
+                Ok((shown, revision))
+            })
         });
-        let record = created.await?.ok_or_else(exists)?;
-        let runtime = Runtime::parse(record.runtime.as_deref().unwrap_or_default());
+        let (shown, revision) = created.await?;
+        let runtime = Runtime::parse(&runtime);
         let service = self.clone();
         let missing = blocking(move || Ok(service.invoker.runtime_missing(&runtime))).await?;
-        self.settle_later(named.arn.clone(), record.revision_id.clone());
-        let shown = configuration(&named.arn.to_string(), &record, false);
+        self.settle_later(named.arn.clone(), revision);
         let mut reply = json(StatusCode::CREATED, &shown);
         if let Some(missing) = missing {
             tracing::warn!(function = %named.arn, "{missing}");

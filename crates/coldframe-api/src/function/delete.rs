@@ -2,48 +2,60 @@
 
 use std::sync::Arc;
 
+use coldframe_store::Function;
 use hyper::StatusCode;
 
-use super::named;
+use super::{Which, named};
 use crate::{Call, Error, Reply, Service, blocking, empty};
 
 impl Service {
     pub(crate) async fn delete_function(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let named = named(&call)?;
-        let absent = || Error::not_found(&named.arn.to_string());
-        if self.store.get(&named.arn).is_none() {
-            return Err(absent());
-        }
-        match named.qualifier.as_deref() {
-            None => {}
-            Some("$LATEST") => {
-                return Err(Error::invalid(
-                    "$LATEST version cannot be deleted without deleting the function.",
-                ));
-            }
-            // A version that isn't there is as good as deleted.
-            Some(version) if version.bytes().all(|byte| byte.is_ascii_digit()) => {
-                return Ok(empty(StatusCode::NO_CONTENT));
-            }
-            Some(_) => {
-                return Err(Error::invalid("Deletion of aliases is not currently supported."));
-            }
-        }
-        let (service, arn) = (self.clone(), named.arn.clone());
+        let service = self.clone();
         let deleted = blocking(move || {
-            let _together =
-                service.settling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let deleted = service.store.delete(&arn);
-            if deleted.is_ok() {
-                service.set_serving(&arn, None);
-                service.invoker.retire(&arn, None);
-            }
-            Ok(deleted)
+            service.change(&named.arn, |function| {
+                let there = function.as_mut();
+                let there = there.ok_or_else(|| Error::not_found(&named.arn.to_string()))?;
+                match named.which() {
+                    Which::Latest if named.qualifier.is_none() => *function = None,
+                    Which::Latest => {
+                        return Err(Error::invalid(
+                            "$LATEST version cannot be deleted without deleting the function.",
+                        ));
+                    }
+                    Which::Version(number) => delete_version(there, number)?,
+                    Which::Alias(_) => {
+                        return Err(Error::invalid(
+                            "Deletion of aliases is not currently supported.",
+                        ));
+                    }
+                }
+                Ok(())
+            })
         });
-        match deleted.await? {
-            Err(coldframe_store::Error::Absent) => return Err(absent()),
-            result => result?,
-        }
+        deleted.await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
+}
+
+/// A version that isn't there is as good as deleted.
+fn delete_version(function: &mut Function, number: u64) -> Result<(), Error> {
+    let version = number.to_string();
+    let aliases: Vec<&str> = function
+        .aliases
+        .iter()
+        .filter(|(_, alias)| alias.version == version || alias.weights.contains_key(&version))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !aliases.is_empty() {
+        return Err(Error::new(
+            "ResourceConflictException",
+            format!(
+                "Unable to delete version because the following aliases reference it: [{}]",
+                aliases.join(", ")
+            ),
+        ));
+    }
+    function.versions.remove(&number);
+    Ok(())
 }

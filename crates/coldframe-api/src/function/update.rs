@@ -2,108 +2,116 @@
 
 use std::sync::Arc;
 
-use coldframe_store::{FunctionRecord, Update};
+use coldframe_core::FunctionArn;
+use coldframe_store::{FunctionRecord, State, Update};
 use hyper::StatusCode;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::create::architectures;
-use super::{Named, apply, configuration, last_modified, named, package_error, zip_file};
-use crate::{Call, Error, Reply, Service, blocking, json};
+use super::{
+    Named, Which, apply, check_changeable, check_revision, configuration, last_modified, named,
+    package_error, zip_file,
+};
+use crate::version::publish;
+use crate::{Call, Error, Reply, Service, blocking, code, json};
 
 impl Service {
     pub(crate) async fn update_function_code(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let named = named(&call)?;
-        let current = self.updatable(&named, &call)?;
+        let named = named_latest(&call)?;
+        let current = self.find(&named)?.record;
+        check(&named.arn, &current, &call.json)?;
         if !call.json["ImageUri"].is_null() {
             return Err(Error::invalid(
                 "Please don't provide ImageUri when updating a function with packageType Zip.",
             ));
         }
-        if call.json["Publish"].as_bool() == Some(true) {
-            return Err(Error::not_implemented("Publish"));
-        }
         let zip = zip_file(&call.json)?;
         let dry_run = call.json["DryRun"].as_bool() == Some(true);
-        let mut record = FunctionRecord::clone(&current);
-        if let Some(architectures) = architectures(&call.json) {
-            record.architectures = architectures;
-        }
         let service = self.clone();
-        let record = blocking(move || {
+        let package = blocking(move || {
             let packages = &service.packages;
             let package = if dry_run { packages.examine(&zip) } else { packages.admit(&zip) };
-            let package = package.map_err(package_error)?;
-            record.code_sha256 = package.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-            record.code_size = package.zipped_bytes;
-            Ok(record)
+            package.map_err(package_error)
         });
-        let record = record.await?;
+        let package = package.await?;
+        let architectures = architectures(&call.json);
+        let new_code = move |record: &mut FunctionRecord| {
+            if let Some(architectures) = architectures {
+                record.architectures = architectures;
+            }
+            record.code_sha256 = code::hex(&package.sha256);
+            record.code_size = package.zipped_bytes;
+            record.unzipped_size = package.unzipped_bytes;
+            Ok(())
+        };
         if dry_run {
-            return Ok(json(
-                StatusCode::OK,
-                &configuration(&named.arn.to_string(), &record, false),
-            ));
+            let mut record = FunctionRecord::clone(&current);
+            new_code(&mut record)?;
+            let shown = configuration(&named.arn.to_string(), "$LATEST", &record, false);
+            return Ok(json(StatusCode::OK, &shown));
         }
-        self.update(named, &current, record).await
+        self.update(named, call.json, new_code).await
     }
 
     pub(crate) async fn update_function_configuration(
         self: Arc<Self>,
         call: Call,
     ) -> Result<Reply, Error> {
-        let named = named(&call)?;
-        let current = self.updatable(&named, &call)?;
-        let mut record = FunctionRecord::clone(&current);
-        apply(&mut record, &call.json, &named.arn.name)?;
-        self.update(named, &current, record).await
+        let named = named_latest(&call)?;
+        let (body, name) = (call.json.clone(), named.arn.name.clone());
+        self.update(named, call.json, move |record| apply(record, &body, &name)).await
     }
 
-    /// The record, if it may be changed now.
-    fn updatable(&self, named: &Named, call: &Call) -> Result<Arc<FunctionRecord>, Error> {
-        let current = self.find(named)?;
-        if call.json["RevisionId"].as_str().is_some_and(|given| given != current.revision_id) {
-            return Err(Error::new(
-                "PreconditionFailedException",
-                "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
-            ));
-        }
-        if current.state == coldframe_store::State::Pending {
-            return Err(Error::new(
-                "ResourceConflictException",
-                "The operation cannot be performed at this time. The function is currently in the following state: Pending",
-            ));
-        }
-        if current.update == Some(Update::InProgress) {
-            return Err(Error::new(
-                "ResourceConflictException",
-                format!(
-                    "The operation cannot be performed at this time. An update is in progress for resource: {}",
-                    named.arn
-                ),
-            ));
-        }
-        Ok(current)
-    }
-
-    /// Stores the new record as being updated; it serves once settled.
+    /// Stores what `change` makes of `$LATEST` as being updated; it serves once settled. The answer
+    /// is the version, if one is to be published.
     async fn update(
         self: &Arc<Self>,
         named: Named,
-        current: &FunctionRecord,
-        mut record: FunctionRecord,
+        body: Value,
+        change: impl FnOnce(&mut FunctionRecord) -> Result<(), Error> + Send + 'static,
     ) -> Result<Reply, Error> {
-        record.last_modified = last_modified();
-        record.revision_id = Uuid::new_v4().to_string();
-        record.generation = Uuid::new_v4().to_string();
-        record.update = Some(Update::InProgress);
-        let (service, arn) = (self.clone(), named.arn.clone());
-        let revision = current.revision_id.clone();
-        let stored = blocking(move || Ok(service.store.replace(&arn, &revision, record)));
-        let record = match stored.await? {
-            Err(coldframe_store::Error::Absent) => return Err(Error::not_found(&named.shown())),
-            result => result?,
-        };
-        self.settle_later(named.arn.clone(), record.revision_id.clone());
-        Ok(json(StatusCode::OK, &configuration(&named.arn.to_string(), &record, false)))
+        let (arn, shown) = (named.arn.clone(), named.shown());
+        let updated = self.change_there(
+            &named.arn,
+            move |function| {
+                check(&arn, &function.latest, &body)?;
+                let record = Arc::make_mut(&mut function.latest);
+                change(record)?;
+                record.last_modified = last_modified();
+                record.revision_id = Uuid::new_v4().to_string();
+                record.generation = Uuid::new_v4().to_string();
+                record.update = Some(Update::InProgress);
+                let shown = if body["Publish"].as_bool() == Some(true) {
+                    let (number, record) = publish(function, None, State::Pending);
+                    let number = number.to_string();
+                    configuration(&arn.qualified(&number), &number, &record, false)
+                } else {
+                    configuration(&arn.to_string(), "$LATEST", record, false)
+                };
+                Ok((shown, function.latest.revision_id.clone()))
+            },
+            move || Error::not_found(&shown),
+        );
+        let (shown, revision) = updated.await?;
+        self.settle_later(named.arn, revision);
+        Ok(json(StatusCode::OK, &shown))
     }
+}
+
+/// The function of an update: only `$LATEST` can be changed.
+fn named_latest(call: &Call) -> Result<Named, Error> {
+    let named = named(call)?;
+    if named.which() == Which::Latest {
+        return Ok(named);
+    }
+    Err(Error::invalid(
+        "Versions are immutable and aliases point to them. Please specify a function name or an unqualified function ARN.",
+    ))
+}
+
+/// Whether the record may be changed now.
+fn check(arn: &FunctionArn, current: &FunctionRecord, body: &Value) -> Result<(), Error> {
+    check_revision(&body["RevisionId"], &current.revision_id, "GetFunction/GetAlias")?;
+    check_changeable(arn, current)
 }

@@ -104,7 +104,7 @@ async function life() {
       "PreconditionFailedException",
     ),
     content: await error(send("Invoke", noJson), "InvalidRequestContentException"),
-    unimplemented: await error(send("PublishVersion", { FunctionName })),
+    unimplemented: await error(send("ListCodeSigningConfigs", {})),
   };
 
   const deleted = await send("DeleteFunction", { FunctionName });

@@ -24,13 +24,13 @@ fn a_store_of_the_first_layout_opens() {
     let store = Store::open(Some(&path)).unwrap();
     let of = |account: &str, region: &str, name: &str| {
         let account = AccountId::parse(account).unwrap();
-        store.get(&FunctionArn { account, region: region.into(), name: name.into() }).unwrap()
+        store.function(&FunctionArn { account, region: region.into(), name: name.into() }).unwrap()
     };
     let hello = of("000000000000", "eu-west-1", "hello");
-    assert_eq!(hello.revision_id, "5d1dbf56-4be1-4a4c-96ec-0ce5a1b5ec1b");
-    assert_eq!(hello.environment.as_ref().unwrap()["GREETING"], "Hello");
-    assert_eq!(hello.tags["team"], "a");
-    assert_eq!(of("123456789012", "us-east-1", "pending").state, State::Pending);
+    assert_eq!(hello.latest.revision_id, "5d1dbf56-4be1-4a4c-96ec-0ce5a1b5ec1b");
+    assert_eq!(hello.latest.environment.as_ref().unwrap()["GREETING"], "Hello");
+    assert_eq!(hello.settings.tags["team"], "a");
+    assert_eq!(of("123456789012", "us-east-1", "pending").latest.state, State::Pending);
     assert_eq!(store.all().len(), 2);
     drop(store);
     assert_eq!(version(&path), i64::try_from(MIGRATIONS.len()).unwrap());

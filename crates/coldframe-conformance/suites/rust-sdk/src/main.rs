@@ -123,7 +123,7 @@ async fn life(client: &Client, name: &str, zip: Blob, other: Blob) -> Result<Val
             InvokeError::is_invalid_request_content_exception,
         ),
         "unimplemented": error(
-            client.publish_version().function_name(name).send().await,
+            client.list_code_signing_configs().send().await,
             |error| error.meta().code() == Some("NotImplementedException"),
         ),
     });

@@ -1,0 +1,148 @@
+//! What invocations run: kept apart from the catalogue, as an update in progress leaves the old
+//! code serving.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use coldframe_core::{FunctionArn, FunctionVersion};
+use coldframe_store::{AliasRecord, Function, State};
+use uuid::Uuid;
+
+use crate::function::{Named, Which, is_settled};
+use crate::{Error, Service};
+
+/// The function versions of every function that can be invoked.
+#[derive(Default)]
+pub(crate) struct Catalogue(RwLock<HashMap<FunctionArn, Arc<Serving>>>);
+
+/// Those of one function.
+#[derive(Default)]
+struct Serving {
+    /// Absent while the function is made.
+    latest: Option<Arc<FunctionVersion>>,
+    versions: BTreeMap<u64, Arc<FunctionVersion>>,
+    aliases: BTreeMap<String, Arc<AliasRecord>>,
+}
+
+impl Serving {
+    fn find(&self, which: Which<'_>) -> Option<&Arc<FunctionVersion>> {
+        match which {
+            Which::Latest => self.latest.as_ref(),
+            Which::Version(number) => self.versions.get(&number),
+            Which::Alias(alias) => {
+                let version = draw(self.aliases.get(alias)?, random());
+                self.find(Which::of(Some(version)))
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<FunctionVersion>> {
+        self.latest.iter().chain(self.versions.values())
+    }
+}
+
+/// The version that an invocation of the alias gets; `random` is in 0..1.
+fn draw(alias: &AliasRecord, random: f64) -> &str {
+    let mut bound = 0.0;
+    for (version, weight) in &alias.weights {
+        bound += weight;
+        if random < bound {
+            return version;
+        }
+    }
+    &alias.version
+}
+
+/// Uniform in 0..1.
+fn random() -> f64 {
+    // Of a random UUID the lower half but its two highest bits is random: 53 bits fill a double.
+    let (_, low) = Uuid::new_v4().as_u64_pair();
+    (low << 2 >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+impl Service {
+    /// The version that an invocation runs; of an alias with weights, another each time.
+    pub(crate) fn to_run(&self, named: &Named) -> Result<Arc<FunctionVersion>, Error> {
+        let serving = self.serving(&named.arn);
+        let found = serving.as_ref().and_then(|serving| serving.find(named.which()));
+        found.cloned().ok_or_else(|| self.not_serving(named))
+    }
+
+    fn not_serving(&self, named: &Named) -> Error {
+        let pending = self.store.function(&named.arn).is_some_and(|function| {
+            let record = named.which().record(&function);
+            record.is_some_and(|record| record.state == State::Pending)
+        });
+        if pending {
+            return Error::new(
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. The function is currently in the following state: Pending",
+            );
+        }
+        // Asked to run, an absent function is told with its version.
+        Error::not_found(&named.arn.qualified(named.qualifier.as_deref().unwrap_or("$LATEST")))
+    }
+
+    fn serving(&self, arn: &FunctionArn) -> Option<Arc<Serving>> {
+        self.serving.0.read().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
+    }
+
+    /// From now on invocations run what the store has; environments of what it has no more go.
+    pub(crate) fn serve(&self, arn: &FunctionArn) {
+        let new = self.store.function(arn).map(|function| Arc::new(self.made_of(arn, &function)));
+        let keep: Vec<&str> =
+            new.iter().flat_map(|new| new.all()).map(|version| version.revision.as_str()).collect();
+        let mut serving = self.serving.0.write().unwrap_or_else(PoisonError::into_inner);
+        match &new {
+            Some(new) => serving.insert(arn.clone(), new.clone()),
+            None => serving.remove(arn),
+        };
+        drop(serving);
+        self.invoker.retire(arn, &keep);
+    }
+
+    fn made_of(&self, arn: &FunctionArn, function: &Function) -> Serving {
+        let old = self.serving(arn).unwrap_or_default();
+        let latest = if is_settled(&function.latest) {
+            let same = old.latest.iter().find(|old| old.revision == function.latest.generation);
+            let made = || Arc::new(self.version(arn, "$LATEST".to_owned(), &function.latest));
+            Some(same.cloned().unwrap_or_else(made))
+        } else if function.latest.state == State::Pending {
+            None
+        } else {
+            old.latest.clone()
+        };
+        let settled = function.versions.iter().filter(|(_, record)| is_settled(record));
+        let versions = settled.map(|(number, record)| {
+            let same = old.versions.get(number).filter(|old| old.revision == record.generation);
+            let made = || Arc::new(self.version(arn, number.to_string(), record));
+            (*number, same.cloned().unwrap_or_else(made))
+        });
+        Serving { latest, versions: versions.collect(), aliases: function.aliases.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_shares() {
+        let weights = BTreeMap::from([("2".to_owned(), 0.25)]);
+        let alias = AliasRecord { version: "1".to_owned(), weights, ..AliasRecord::default() };
+        for (random, version) in [(0.0, "2"), (0.249, "2"), (0.25, "1"), (0.999, "1")] {
+            assert_eq!(draw(&alias, random), version, "{random}");
+        }
+    }
+
+    #[test]
+    fn random_numbers_fill_the_unit() {
+        let drawn: Vec<f64> = (0..10_000).map(|_| random()).collect();
+        assert!(drawn.iter().all(|number| (0.0..1.0).contains(number)));
+        for tenth in 0..10 {
+            let inside = drawn.iter().filter(|number| (*number * 10.0) as u32 == tenth).count();
+            // Ten standard deviations around a thousand.
+            assert!((700..1300).contains(&inside), "{inside} in tenth {tenth}");
+        }
+    }
+}
