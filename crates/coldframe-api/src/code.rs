@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::Response;
 use sha2::Sha256;
@@ -49,6 +50,12 @@ impl Key {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// `CodeSha256`, from hex.
+pub(crate) fn base64_of_hex(hex: &str) -> String {
+    let bytes = parse_hex::<32>(hex).unwrap_or_default();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// Two lower-case digits for each byte.

@@ -19,6 +19,7 @@ use coldframe_store::{Function, FunctionRecord, State, Update};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::layer::hashes;
 use crate::{Call, Error, Service, blocking, code, model};
 
 /// A function as a request names it.
@@ -210,7 +211,8 @@ impl Service {
             ephemeral_storage_mb: record.ephemeral_storage_mb,
             environment: record.environment.clone().unwrap_or_default(),
             code: self.packages.tree(&sha256),
-            layers: None,
+            layers: (!record.layers.is_empty())
+                .then(|| self.packages.merged(&hashes(&record.layers))),
             tracing: if record.tracing == "Active" {
                 Tracing::Active
             } else {
@@ -306,6 +308,11 @@ pub(crate) fn configuration(
     if let Some(environment) = &record.environment {
         put("Environment", json!({ "Variables": environment }));
     }
+    if !record.layers.is_empty() {
+        let layers = record.layers.iter();
+        let layers = layers.map(|layer| json!({ "Arn": layer.arn, "CodeSize": layer.code_size }));
+        put("Layers", layers.collect());
+    }
     put("TracingConfig", json!({ "Mode": record.tracing }));
     put("RevisionId", json!(record.revision_id));
     put("PackageType", json!(record.package_type));
@@ -356,8 +363,7 @@ pub(crate) fn configuration(
 
 /// `CodeSha256`.
 pub(crate) fn code_sha256(record: &FunctionRecord) -> String {
-    let bytes = code::parse_hex::<32>(&record.code_sha256).unwrap_or_default();
-    base64::engine::general_purpose::STANDARD.encode(bytes)
+    code::base64_of_hex(&record.code_sha256)
 }
 
 pub(crate) fn package_error(error: PackageError) -> Error {
@@ -416,9 +422,6 @@ pub(crate) fn apply(record: &mut FunctionRecord, body: &Value, name: &str) -> Re
         record.environment = Some(environment(variables)?);
     }
     logging(record, &body["LoggingConfig"], name)?;
-    if body["Layers"].as_array().is_some_and(|layers| !layers.is_empty()) {
-        return Err(Error::not_implemented("Layers"));
-    }
     for key in ECHOED {
         match &body[key] {
             Value::Null => {}

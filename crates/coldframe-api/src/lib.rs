@@ -16,9 +16,13 @@ mod event_stream;
 mod function;
 mod invoke;
 mod invoke_with_response_stream;
+mod layer;
 pub mod model;
 mod page;
+mod permission;
+mod policy;
 mod serving;
+mod tag;
 mod version;
 
 use std::sync::{Arc, Mutex};
@@ -77,6 +81,11 @@ impl Call {
 
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The endpoint as the caller knows it.
+    pub(crate) fn host(&self) -> &str {
+        self.header("host").unwrap_or("localhost")
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -191,6 +200,29 @@ impl Service {
             "UpdateAlias" => self.to_its_end(|service| service.update_alias(call)).await,
             "DeleteAlias" => self.to_its_end(|service| service.delete_alias(call)).await,
             "ListAliases" => self.list_aliases(&call),
+            "PublishLayerVersion" => {
+                self.to_its_end(|service| service.publish_layer_version(call)).await
+            }
+            "GetLayerVersion" => self.get_layer_version(&call),
+            "GetLayerVersionByArn" => self.get_layer_version_by_arn(&call),
+            "ListLayers" => self.list_layers(&call),
+            "ListLayerVersions" => self.list_layer_versions(&call),
+            "DeleteLayerVersion" => {
+                self.to_its_end(|service| service.delete_layer_version(call)).await
+            }
+            "AddLayerVersionPermission" => {
+                self.to_its_end(|service| service.add_layer_version_permission(call)).await
+            }
+            "GetLayerVersionPolicy" => self.get_layer_version_policy(&call),
+            "RemoveLayerVersionPermission" => {
+                self.to_its_end(|service| service.remove_layer_version_permission(call)).await
+            }
+            "AddPermission" => self.to_its_end(|service| service.add_permission(call)).await,
+            "GetPolicy" => self.get_policy(&call),
+            "RemovePermission" => self.to_its_end(|service| service.remove_permission(call)).await,
+            "TagResource" => self.to_its_end(|service| service.tag_resource(call)).await,
+            "UntagResource" => self.to_its_end(|service| service.untag_resource(call)).await,
+            "ListTags" => self.list_tags(&call),
             other => Err(Error::not_implemented(other)),
         }
     }

@@ -232,6 +232,20 @@ class Service:
         return "".join(json.loads(line)["message"] + "\n" for line in body.splitlines())
 
 
+def client_of(service, account):
+    """A client of another account: its access key is the account's number."""
+    client = boto3.session.Session().client(
+        "lambda",
+        endpoint_url=service.url,
+        region_name=REGION,
+        aws_access_key_id=account,
+        aws_secret_access_key="secret",
+        config=botocore.config.Config(retries={"total_max_attempts": 1}),
+    )
+    client.coldframe = service
+    return client
+
+
 def zip_of(files):
     """A zip of `{name: content}` or `{name: (content, mode)}`."""
     buffer = io.BytesIO()

@@ -6,12 +6,17 @@ Texts are AWS's, as service-api.md §2 records them.
 import base64
 import collections
 import hashlib
+import json
 import tempfile
+import textwrap
 import unittest
+import urllib.parse
+import urllib.request
 import uuid
 
 import botocore.exceptions
 
+import schema
 import support
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
@@ -51,6 +56,8 @@ class Control(unittest.TestCase):
     def setUpClass(cls):
         cls.service = cls.enterClassContext(support.Service(*cls.options))
         cls.client = cls.service.client()
+        # Every answer of these tests is of AWS's model, too.
+        schema.watch(cls.client)
 
     def deploy(self, name, text="one", **config):
         support.deploy(self.client, name, package(text), **config)
@@ -546,6 +553,507 @@ class Aliases(Control):
         self.assertEqual(pages, [["a", "b"], ["c"]])
         ones = self.client.list_aliases(FunctionName=name, FunctionVersion="1")["Aliases"]
         self.assertEqual([alias["Name"] for alias in ones], ["a", "c"])
+
+
+class Layers(Control):
+    def publish_layer(self, name, files, **config):
+        content = {"ZipFile": support.zip_of(files)}
+        made = self.client.publish_layer_version(LayerName=name, Content=content, **config)
+        self.addCleanup(
+            self.client.delete_layer_version, LayerName=name, VersionNumber=made["Version"]
+        )
+        return made
+
+    def test_the_life_of_a_layer(self):
+        files = {"python/shared.py": "NAME = 'first'"}
+        made = self.publish_layer(
+            "life",
+            files,
+            Description="what is shared",
+            CompatibleRuntimes=["python3.12", "python3.11"],
+            CompatibleArchitectures=["arm64"],
+            LicenseInfo="Apache-2.0",
+        )
+        zipped = support.zip_of(files)
+        self.assertEqual(made["LayerArn"], LAYER + "life")
+        self.assertEqual(made["LayerVersionArn"], LAYER + "life:1")
+        self.assertEqual(made["Version"], 1)
+        self.assertRegex(made["CreatedDate"], TIME)
+        self.assertEqual(made["CompatibleRuntimes"], ["python3.12", "python3.11"])
+        self.assertEqual(made["Content"]["CodeSize"], len(zipped))
+        sha256 = base64.b64encode(hashlib.sha256(zipped).digest()).decode()
+        self.assertEqual(made["Content"]["CodeSha256"], sha256)
+        with urllib.request.urlopen(made["Content"]["Location"]) as reply:
+            self.assertEqual(reply.read(), zipped)
+        shown = self.client.get_layer_version(LayerName="life", VersionNumber=1)
+        by_arn = self.client.get_layer_version_by_arn(Arn=LAYER + "life:1")
+        for found in [shown, by_arn]:
+            found["Content"].pop("Location")
+        made["Content"].pop("Location")
+        for answer in [made, shown, by_arn]:
+            answer.pop("ResponseMetadata")
+        self.assertEqual(shown, made)
+        self.assertEqual(by_arn, made)
+        plain = self.publish_layer("life", files, CompatibleRuntimes=[])
+        self.assertEqual((plain["Version"], plain["Description"]), (2, ""))
+        self.assertEqual(plain["CompatibleRuntimes"], [])
+        self.assertNotIn("CompatibleArchitectures", plain)
+        self.assertNotIn("LicenseInfo", plain)
+        for _ in range(2):
+            self.client.delete_layer_version(LayerName="life", VersionNumber=2)
+        self.assertEqual(self.publish_layer("life", files)["Version"], 3, "no number twice")
+        self.fails(
+            "ResourceNotFoundException",
+            "The resource you requested does not exist.",
+            self.client.get_layer_version,
+            LayerName="life",
+            VersionNumber=2,
+        )
+        self.fails(
+            "InvalidParameterValueException",
+            "Layer Version Cannot be less than 1",
+            self.client.get_layer_version,
+            LayerName="life",
+            VersionNumber=0,
+        )
+
+    def test_lists(self):
+        for name, runtimes in [("b", ["python3.12"]), ("a", ["nodejs22.x"]), ("a", ["python3.12"])]:
+            self.publish_layer(f"listed-{name}", {"x": "1"}, CompatibleRuntimes=runtimes)
+        pages = self.client.get_paginator("list_layer_versions").paginate(
+            LayerName="listed-a", PaginationConfig={"PageSize": 1}
+        )
+        versions = [one["Version"] for page in pages for one in page["LayerVersions"]]
+        self.assertEqual(versions, [2, 1], "the newest first")
+        self.assertEqual(self.client.list_layer_versions(LayerName="no")["LayerVersions"], [])
+
+        def listed(**arguments):
+            pages = self.client.get_paginator("list_layers").paginate(
+                PaginationConfig={"PageSize": 1}, **arguments
+            )
+            layers = [layer for page in pages for layer in page["Layers"]]
+            return [
+                (layer["LayerName"], layer["LatestMatchingVersion"]["Version"])
+                for layer in layers
+                if layer["LayerName"].startswith("listed-")
+            ]
+
+        self.assertEqual(listed(), [("listed-a", 2), ("listed-b", 1)])
+        self.assertEqual(listed(CompatibleRuntime="nodejs22.x"), [("listed-a", 1)])
+        self.assertEqual(listed(CompatibleArchitecture="arm64"), [])
+
+    def test_layers_lie_over_each_other_in_opt(self):
+        tells = """
+            def handler(event, context):
+                import shared, pathlib
+                files = pathlib.Path("/opt").rglob("*")
+                return {"shared": shared.NAME, "opt": sorted(map(str, filter(pathlib.Path.is_file, files)))}
+        """
+        first = self.publish_layer("under", {"python/shared.py": "NAME = 'first'", "under": ""})
+        second = self.publish_layer("over", {"python/shared.py": "NAME = 'second'", "over": ""})
+        arns = [first["LayerVersionArn"], second["LayerVersionArn"]]
+        files = {"app.py": textwrap.dedent(tells)}
+        self.addCleanup(self.gone, "layered")
+        made = support.create(self.client, "layered", files, Layers=arns)
+        sizes = [one["Content"]["CodeSize"] for one in [first, second]]
+        expected = [{"Arn": arn, "CodeSize": size} for arn, size in zip(arns, sizes)]
+        self.assertEqual(made["Layers"], expected)
+        self.client.get_waiter("function_active_v2").wait(
+            FunctionName="layered", WaiterConfig={"Delay": 0.02}
+        )
+
+        def seen(**arguments):
+            answer = support.invoke(self.client, "layered", **arguments)
+            self.assertIsNone(answer.error, answer)
+            return answer.json
+
+        both = ["/opt/over", "/opt/python/shared.py", "/opt/under"]
+        self.assertEqual(seen(), {"shared": "second", "opt": both})
+        self.client.publish_version(FunctionName="layered")
+        self.update("layered", Layers=arns[::-1])
+        self.assertEqual(seen(), {"shared": "first", "opt": both})
+        # What is published may go: a function keeps what it has.
+        for one in [first, second]:
+            self.client.delete_layer_version(
+                LayerName=one["LayerArn"], VersionNumber=one["Version"]
+            )
+        self.assertEqual(seen(Qualifier="1"), {"shared": "second", "opt": both})
+        self.update("layered", Timeout=20)
+        self.assertEqual(seen()["shared"], "first")
+        self.fails(
+            "InvalidParameterValueException",
+            f"Layer version {arns[0]} does not exist.",
+            self.client.update_function_configuration,
+            FunctionName="layered",
+            Layers=arns[:1],
+        )
+        self.update("layered", Layers=[])
+        shown = self.client.get_function_configuration(FunctionName="layered")
+        self.assertNotIn("Layers", shown)
+        self.assertEqual(support.invoke(self.client, "layered").error, "Unhandled")
+
+    def test_refusals(self):
+        one = self.publish_layer("twice", {"a": "1"})["LayerVersionArn"]
+        two = self.publish_layer("twice", {"a": "2"})["LayerVersionArn"]
+        invalid = "InvalidParameterValueException"
+        far = one.replace("us-east-1", "eu-west-1")
+        for layers, message in [
+            ([one] * 6, "Cannot reference more than 5 layers."),
+            (
+                [one, two],
+                "Two different versions of the same layer are not allowed to be referenced in the"
+                f" same function. {one} and {two} are versions of the same layer.",
+            ),
+            ([LAYER + "no:1"], f"Layer version {LAYER}no:1 does not exist."),
+            (
+                [far],
+                "Layers are not in the same region as the function. Layers are expected to be in"
+                " region us-east-1.",
+            ),
+        ]:
+            self.fails(
+                invalid,
+                message,
+                lambda layers=layers: support.create(
+                    self.client, "refused", package("x"), Layers=layers
+                ),
+            )
+        big = self.publish_layer("big", {"zeroes": b"\0" * 200_000_000})["LayerVersionArn"]
+        too_large = "Unzipped size must be smaller than 262144000 bytes"
+        files = support.zip_of({"app.py": "", "zeroes": b"\0" * 70_000_000})
+        self.fails(
+            invalid,
+            too_large,
+            lambda: support.create(self.client, "refused", files, Layers=[big]),
+        )
+        name = self.deploy("refused", Layers=[big])
+        self.fails(
+            invalid,
+            too_large,
+            self.client.update_function_code,
+            FunctionName=name,
+            ZipFile=files,
+        )
+
+    def test_policies(self):
+        self.publish_layer("policed", {"a": "1"})
+        layer = {"LayerName": "policed", "VersionNumber": 1}
+        absent = "ResourceNotFoundException"
+        self.fails(
+            absent,
+            "No policy is associated with the given resource.",
+            self.client.get_layer_version_policy,
+            **layer,
+        )
+        grant = {"Action": "lambda:GetLayerVersion", "StatementId": "s1"}
+        other = support.client_of(self.service, "123456789012")
+        denied = "AccessDeniedException"
+        arn = LAYER + "policed:1"
+        reason = (
+            "User: arn:aws:iam::123456789012:root is not authorized to perform:"
+            f" lambda:GetLayerVersion on resource: {arn} because no resource-based policy allows"
+            " the lambda:GetLayerVersion action"
+        )
+        self.fails(denied, reason, other.get_layer_version_by_arn, Arn=arn)
+        self.fails(
+            denied,
+            reason,
+            lambda: support.create(other, "others", package("x"), Layers=[arn]),
+        )
+        added = self.client.add_layer_version_permission(Principal="123456789012", **grant, **layer)
+        statement = {
+            "Sid": "s1",
+            "Effect": "Allow",
+            "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+            "Action": "lambda:GetLayerVersion",
+            "Resource": arn,
+        }
+        self.assertEqual(json.loads(added["Statement"]), statement)
+        self.assertEqual(list(json.loads(added["Statement"])), list(statement), "in AWS's order")
+        policy = self.client.get_layer_version_policy(**layer)
+        self.assertEqual(policy["RevisionId"], added["RevisionId"])
+        self.assertEqual(
+            json.loads(policy["Policy"]),
+            {"Version": "2012-10-17", "Id": "default", "Statement": [statement]},
+        )
+        self.assertEqual(other.get_layer_version_by_arn(Arn=arn)["LayerVersionArn"], arn)
+        support.deploy(other, "others", package("x"), Layers=[arn])
+        self.fails(
+            "ResourceConflictException",
+            "The statement id (s1) provided already exists. Please provide a new statement id, or"
+            " remove the existing statement.",
+            self.client.add_layer_version_permission,
+            Principal="*",
+            **grant,
+            **layer,
+        )
+        self.fails(
+            "PreconditionFailedException",
+            "The Revision Id provided does not match the latest Revision Id. Call the"
+            " GetLayerPolicy API to retrieve the latest Revision Id",
+            self.client.remove_layer_version_permission,
+            StatementId="s1",
+            RevisionId=str(uuid.UUID(int=0)),
+            **layer,
+        )
+        self.fails(
+            absent,
+            "Statement s2 is not found in resource policy.",
+            self.client.remove_layer_version_permission,
+            StatementId="s2",
+            **layer,
+        )
+        self.fails(
+            absent,
+            f"Layer version {LAYER}policed:9 does not exist.",
+            self.client.add_layer_version_permission,
+            Principal="*",
+            LayerName="policed",
+            VersionNumber=9,
+            **grant,
+        )
+        self.client.remove_layer_version_permission(
+            StatementId="s1", RevisionId=policy["RevisionId"], **layer
+        )
+        self.fails(denied, reason, other.get_layer_version_by_arn, Arn=arn)
+
+
+class Permissions(Control):
+    STATEMENT = {"StatementId": "s1", "Action": "lambda:InvokeFunction", "Principal": "*"}
+
+    def test_statements(self):
+        name = self.deploy("permitted")
+        self.client.publish_version(FunctionName=name)
+        self.client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+        source = "arn:aws:s3:::bucket"
+        statements = []
+        for number, (arguments, part) in enumerate(
+            [
+                ({"Principal": "*"}, {"Principal": "*"}),
+                (
+                    {
+                        "Principal": "s3.amazonaws.com",
+                        "SourceArn": source,
+                        "SourceAccount": "123456789012",
+                    },
+                    {
+                        "Principal": {"Service": "s3.amazonaws.com"},
+                        "Condition": {
+                            "StringEquals": {"AWS:SourceAccount": "123456789012"},
+                            "ArnLike": {"AWS:SourceArn": source},
+                        },
+                    },
+                ),
+                (
+                    {"Principal": "123456789012"},
+                    {"Principal": {"AWS": "arn:aws:iam::123456789012:root"}},
+                ),
+                (
+                    {"Principal": "arn:aws:iam::123456789012:role/r"},
+                    {"Principal": {"AWS": "arn:aws:iam::123456789012:role/r"}},
+                ),
+                (
+                    {"Principal": "*", "FunctionUrlAuthType": "NONE"},
+                    {
+                        "Principal": "*",
+                        "Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}},
+                    },
+                ),
+                (
+                    {"Principal": "*", "PrincipalOrgID": "o-1234567890"},
+                    {
+                        "Principal": "*",
+                        "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1234567890"}},
+                    },
+                ),
+            ]
+        ):
+            before = self.revision(name)
+            added = self.client.add_permission(
+                FunctionName=name,
+                StatementId=f"s{number}",
+                Action="lambda:InvokeFunction",
+                **arguments,
+            )
+            self.assertNotEqual(self.revision(name), before)
+            expected = {
+                "Sid": f"s{number}",
+                "Effect": "Allow",
+                "Action": "lambda:InvokeFunction",
+                "Resource": ARN + name,
+                **part,
+            }
+            statement = json.loads(added["Statement"])
+            self.assertEqual(statement, expected)
+            order = ["Sid", "Effect", "Principal", "Action", "Resource", "Condition"]
+            self.assertEqual(list(statement), order[: len(statement)])
+            statements.append(statement)
+        policy = self.client.get_policy(FunctionName=name)
+        self.assertEqual(policy["RevisionId"], self.revision(name))
+        document = {"Version": "2012-10-17", "Id": "default", "Statement": statements}
+        self.assertEqual(json.loads(policy["Policy"]), document)
+        # Each qualifier has a policy of its own.
+        for qualifier in ["1", "live"]:
+            added = self.client.add_permission(
+                FunctionName=name, Qualifier=qualifier, **self.STATEMENT
+            )
+            resource = f"{ARN}{name}:{qualifier}"
+            self.assertEqual(json.loads(added["Statement"])["Resource"], resource)
+            policy = self.client.get_policy(FunctionName=name, Qualifier=qualifier)
+            self.assertEqual(len(json.loads(policy["Policy"])["Statement"]), 1)
+            self.client.remove_permission(
+                FunctionName=name,
+                Qualifier=qualifier,
+                StatementId="s1",
+                RevisionId=policy["RevisionId"],
+            )
+        self.client.remove_permission(FunctionName=name, StatementId="s3")
+        policy = json.loads(self.client.get_policy(FunctionName=name)["Policy"])
+        self.assertEqual([one["Sid"] for one in policy["Statement"]], ["s0", "s1", "s2", "s4", "s5"])
+        # Environments don't mind: nothing of code or configuration has changed.
+        self.assertEqual(self.told(name)["count"], 1)
+        self.client.remove_permission(FunctionName=name, StatementId="s0")
+        self.assertEqual(self.told(name)["count"], 2)
+
+    def test_refusals(self):
+        name = self.deploy("unpermitted")
+        client, absent = self.client, "ResourceNotFoundException"
+        invalid = "InvalidParameterValueException"
+        for call, arguments, code, message in [
+            (
+                client.add_permission,
+                {"Qualifier": "$LATEST", **self.STATEMENT},
+                invalid,
+                "We currently do not support adding policies for $LATEST.",
+            ),
+            (
+                client.add_permission,
+                {**self.STATEMENT, "Principal": "invalid.nonaws.com"},
+                invalid,
+                "The provided principal was invalid. Please check the principal and try again.",
+            ),
+            (
+                client.add_permission,
+                {"Qualifier": "no", **self.STATEMENT},
+                absent,
+                f"Cannot find alias arn: {ARN}{name}:no",
+            ),
+            (
+                client.add_permission,
+                {"Qualifier": "42", **self.STATEMENT},
+                absent,
+                f"Function not found: {ARN}{name}:42",
+            ),
+            (client.get_policy, {}, absent, "The resource you requested does not exist."),
+            (
+                client.remove_permission,
+                {"StatementId": "s1"},
+                absent,
+                "No policy is associated with the given resource.",
+            ),
+        ]:
+            self.fails(code, message, call, FunctionName=name, **arguments)
+        for call, arguments, message in [
+            (client.add_permission, self.STATEMENT, f"Function not found: {ARN}absent"),
+            (client.get_policy, {}, "The resource you requested does not exist."),
+            (client.remove_permission, {"StatementId": "s1"}, f"No policy found for: {ARN}absent"),
+        ]:
+            self.fails(absent, message, call, FunctionName="absent", **arguments)
+        client.add_permission(FunctionName=name, **self.STATEMENT)
+        self.fails(
+            "ResourceConflictException",
+            "The statement id (s1) provided already exists. Please provide a new statement id, or"
+            " remove the existing statement.",
+            client.add_permission,
+            FunctionName=name,
+            **self.STATEMENT,
+        )
+        self.fails(
+            absent,
+            "Statement s2 is not found in resource policy.",
+            client.remove_permission,
+            FunctionName=name,
+            StatementId="s2",
+        )
+        stale = (
+            "The Revision Id provided does not match the latest Revision Id. Call the GetPolicy"
+            " API to retrieve the latest Revision Id"
+        )
+        for call, arguments in [
+            (client.add_permission, {**self.STATEMENT, "StatementId": "s2"}),
+            (client.remove_permission, {"StatementId": "s1"}),
+        ]:
+            self.fails(
+                "PreconditionFailedException",
+                stale,
+                call,
+                FunctionName=name,
+                RevisionId=str(uuid.UUID(int=0)),
+                **arguments,
+            )
+        with self.assertRaises(client.exceptions.PolicyLengthExceededException):
+            for number in range(200):
+                client.add_permission(
+                    FunctionName=name, **(self.STATEMENT | {"StatementId": f"s{number + 10}"})
+                )
+
+
+class Tags(Control):
+    def test_tags(self):
+        name = self.deploy("tagged", Tags={"team": "a"})
+        arn, client = ARN + name, self.client
+        before = self.revision(name)
+        client.tag_resource(Resource=arn, Tags={"team": "b", "stage": "test", "odd key": "+-=._:/@"})
+        tags = {"team": "b", "stage": "test", "odd key": "+-=._:/@"}
+        self.assertEqual(client.list_tags(Resource=arn)["Tags"], tags)
+        self.assertEqual(client.get_function(FunctionName=name)["Tags"], tags)
+        client.untag_resource(Resource=arn, TagKeys=["team", "odd key", "absent"])
+        self.assertEqual(client.list_tags(Resource=arn)["Tags"], {"stage": "test"})
+        self.assertEqual(self.revision(name), before)
+        client.untag_resource(Resource=arn, TagKeys=["stage"])
+        self.assertEqual(client.list_tags(Resource=arn)["Tags"], {})
+        self.assertNotIn("Tags", client.get_function(FunctionName=name))
+
+    def test_refusals(self):
+        name = self.deploy("untagged")
+        client, invalid = self.client, "InvalidParameterValueException"
+        many = {f"key{number}": "" for number in range(51)}
+        too_many = "Number of tags exceeds resource tag limit."
+        self.fails(invalid, too_many, client.tag_resource, Resource=ARN + name, Tags=many)
+        self.fails(
+            invalid,
+            too_many,
+            lambda: support.create(client, "many", package("x"), Tags=many),
+        )
+        self.fails(
+            invalid,
+            "An error occurred and the request cannot be processed.",
+            client.tag_resource,
+            Resource=ARN + name,
+            Tags={},
+        )
+        self.fails(
+            invalid,
+            "Tags on function aliases and versions are not supported. Please specify a function"
+            " ARN.",
+            client.tag_resource,
+            Resource=f"{ARN}{name}:1",
+            Tags={"a": "b"},
+        )
+        self.fails(
+            "ResourceNotFoundException",
+            f"Function not found: {ARN}absent",
+            client.list_tags,
+            Resource=ARN + "absent",
+        )
+        status, _, body = self.service.request(
+            "DELETE", f"/2017-03-31/tags/{urllib.parse.quote(ARN + name, safe='')}"
+        )
+        self.assertEqual(status, 400)
+        self.assertIn(
+            "Value null at 'tagKeys' failed to satisfy constraint: Member must not be null",
+            json.loads(body)["message"],
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Unmodified tools and SDKs against `coldframe up`, and coldframe's own command line."""
 
 import base64
-import collections
 import gzip
 import hashlib
 import json
@@ -18,11 +17,11 @@ from pathlib import Path
 
 import botocore.exceptions
 
+import schema
 import support
 import tools
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
-REQUEST_ID = r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
 AWS = Path(sys.executable).parent / "aws"
 
 # What the SDKs' programs deploy. The second is what it is updated to.
@@ -631,52 +630,9 @@ def error_of(kind, call):
 class Schema(Served):
     """Every answer is what AWS's model says: no unknown members, the right types and values."""
 
-    # service-api.md, notes on §1: here the real service differs from the model.
-    STATUSES = {"DeleteFunction": {204}, "Invoke": {200, 204}}
-    # §2.3: while an update is in progress AWS's reason is one of another enumeration.
-    SIC = re.compile(r"LastUpdateStatusReasonCode: 'Creating' is not of the enumeration\Z")
-    # Appendix D, last lines, and §9.6: sent, but not modelled.
-    UNMODELLED = {
-        "ValidationException",
-        "RequestEntityTooLargeException",
-        "SerializationException",
-        "NotImplementedException",
-    }
-
     def setUp(self):
-        self.seen = collections.Counter()
         self.client = self.service.client()
-        self.client.meta.events.register("before-parse.lambda.*", self.look)
-
-    def look(self, operation_model, response_dict, **_):
-        operation, status = operation_model.name, response_dict["status_code"]
-        headers, body = response_dict["headers"], response_dict["body"]
-        self.assertRegex(headers["x-amzn-requestid"], REQUEST_ID)
-        if status < 300:
-            self.seen[operation] += 1
-            modelled = {operation_model.http.get("responseCode", 200)}
-            self.assertIn(status, self.STATUSES.get(operation, modelled), operation)
-            shape = operation_model.output_shape
-            if shape and not operation_model.has_streaming_output and status != 204:
-                self.assertEqual(headers["content-type"], "application/json", operation)
-                found = problems(shape, json.loads(body), operation)
-                self.assertEqual([one for one in found if not self.SIC.search(one)], [])
-            if status == 204:
-                self.assertEqual(body.read() if hasattr(body, "read") else body, b"")
-            return
-        code = headers["x-amzn-errortype"].split(":")[0]
-        self.seen[code] += 1
-        if hasattr(body, "read"):
-            body = body.read()
-        body = json.loads(body)
-        self.assertEqual(body.pop("Type", None), "User" if status < 500 else "Service", code)
-        if code in self.UNMODELLED:
-            self.assertIn("message", {key.lower() for key in body}, code)
-            return
-        [shape] = [one for one in operation_model.error_shapes if one.name == code]
-        self.assertEqual(status, shape.metadata["error"]["httpStatusCode"], code)
-        self.assertEqual(problems(shape, body, code), [])
-        self.assertTrue({"message", "Message"} & set(body), code)
+        self.seen = schema.watch(self.client)
 
     def test_every_operation(self):
         client, (package, other) = self.client, [path.read_bytes() for path in self.zips]
@@ -815,49 +771,8 @@ class Schema(Served):
             ({"Layers": [{"Size": 1}]}, "FunctionConfiguration.Layers[0].Size is not in the model"),
         ]:
             self.assertEqual(
-                problems(shape, value, "FunctionConfiguration"), [wrong] if wrong else []
+                schema.problems(shape, value, "FunctionConfiguration"), [wrong] if wrong else []
             )
-
-
-def problems(shape, value, path):
-    """Where a JSON value is not of a botocore shape, as sentences."""
-    if value is None:
-        return [f"{path} is null"]
-    kind = shape.type_name
-    if kind == "structure":
-        if not isinstance(value, dict):
-            return [f"{path}: {value!r} is no structure"]
-        members = {
-            member.serialization.get("name", name): member
-            for name, member in shape.members.items()
-            if "location" not in member.serialization
-        }
-        found = [
-            f"{path}.{name} is missing" for name in shape.required_members if name not in value
-        ]
-        for name, member in value.items():
-            if name in members:
-                found += problems(members[name], member, f"{path}.{name}")
-            else:
-                found.append(f"{path}.{name} is not in the model")
-        return found
-    if kind == "list":
-        if not isinstance(value, list):
-            return [f"{path}: {value!r} is no list"]
-        each = [problems(shape.member, one, f"{path}[{at}]") for at, one in enumerate(value)]
-        return sum(each, [])
-    if kind == "map":
-        if not isinstance(value, dict):
-            return [f"{path}: {value!r} is no map"]
-        each = [problems(shape.value, one, f"{path}.{key}") for key, one in value.items()]
-        return sum(each, [])
-    types = {"string": str, "blob": str, "boolean": bool, "integer": int, "long": int}
-    types |= {"timestamp": (int, float), "float": (int, float), "double": (int, float)}
-    if not isinstance(value, types[kind]) or isinstance(value, bool) != (kind == "boolean"):
-        return [f"{path}: {value!r} is no {kind}"]
-    if kind == "string" and shape.enum and value not in shape.enum:
-        return [f"{path}: {value!r} is not of the enumeration"]
-    return []
 
 
 class CommandLine(Served):

@@ -101,16 +101,45 @@ pub struct FunctionArn {
     pub name: Arc<str>,
 }
 
+/// The address of a layer, without a version.
+///
+/// Prints as `arn:aws:lambda:REGION:ACCOUNT:layer:NAME` (service-api.md §2.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerArn {
+    pub account: AccountId,
+    pub region: Arc<str>,
+    pub name: Arc<str>,
+}
+
+/// The partition that AWS keeps a region in.
+fn partition(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else {
+        "aws"
+    }
+}
+
+impl LayerArn {
+    /// The ARN with `:VERSION` behind it.
+    pub fn version(&self, number: u64) -> String {
+        format!("{self}:{number}")
+    }
+}
+
+impl fmt::Display for LayerArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { account, region, name } = self;
+        write!(f, "arn:{}:lambda:{region}:{account}:layer:{name}", partition(region))
+    }
+}
+
 impl FunctionArn {
     /// The partition that AWS keeps the region in.
     pub fn partition(&self) -> &'static str {
-        if self.region.starts_with("cn-") {
-            "aws-cn"
-        } else if self.region.starts_with("us-gov-") {
-            "aws-us-gov"
-        } else {
-            "aws"
-        }
+        partition(&self.region)
     }
 
     /// The ARN with `:QUALIFIER` behind it.

@@ -16,7 +16,7 @@ pub mod shutdown;
 
 pub use config::{FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing};
 pub use error::{Fault, FunctionError};
-pub use ids::{AccountId, EnvironmentId, FunctionArn, RequestId};
+pub use ids::{AccountId, EnvironmentId, FunctionArn, LayerArn, RequestId};
 
 /// A boxed future, as the traits of this room return them.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -42,4 +42,9 @@ pub trait Packages: Send + Sync {
     fn zip(&self, sha256: &[u8; 32]) -> Result<Vec<u8>, PackageError>;
     /// The directory with its content, read-only.
     fn tree(&self, sha256: &[u8; 32]) -> PathBuf;
+    /// Lays packages that have been taken in over each other, a later one over the earlier ones, and
+    /// keeps the result.
+    fn merge(&self, packages: &[[u8; 32]]) -> Result<(), PackageError>;
+    /// The directory that [`Packages::merge`] made of them; of one package its own.
+    fn merged(&self, packages: &[[u8; 32]]) -> PathBuf;
 }

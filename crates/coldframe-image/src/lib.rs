@@ -3,12 +3,14 @@
 //! ```text
 //! packages/<64 hex>/code.zip     as it was sent
 //! packages/<64 hex>/tree/        its content, what functions see at /var/task
+//! packages/merged-<64 hex>/tree/ several over each other, what functions see at /opt
 //! ```
 //! A package appears whole or not at all: it is made beside its place and renamed into it.
 //!
 //! **Invariant:** doesn't know HTTP, nor who asks. Nothing in an archive can write outside the
 //! directory it is unpacked into.
 
+mod merge;
 mod unpack;
 
 use std::fs;
@@ -45,6 +47,18 @@ impl PackageStore {
     fn place(&self, sha256: &[u8; 32]) -> PathBuf {
         self.directory.join(hex(sha256))
     }
+
+    /// Where something is made before it gets its name.
+    fn new_place(&self) -> PathBuf {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        self.directory.join(format!("new-{}-{number}", std::process::id()))
+    }
+
+    /// Where the result of several packages lies; one is its own result.
+    fn merged_place(&self, packages: &[[u8; 32]]) -> Option<PathBuf> {
+        let name = hex(&Sha256::digest(packages.concat()).into());
+        (packages.len() > 1).then(|| self.directory.join(format!("merged-{name}")))
+    }
 }
 
 /// Sixty-four hex digits.
@@ -74,8 +88,7 @@ impl Packages for PackageStore {
             let unzipped_bytes = unpack::examine(zip)?;
             return Ok(Package { sha256, zipped_bytes: zip.len() as u64, unzipped_bytes });
         }
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let new = self.directory.join(format!("new-{}-{number}", std::process::id()));
+        let new = self.new_place();
         let make = || -> Result<u64, PackageError> {
             fs::create_dir(&new).map_err(PackageError::Io)?;
             let unzipped_bytes = unpack::unpack(zip, &new.join("tree"))?;
@@ -115,6 +128,38 @@ impl Packages for PackageStore {
 
     fn tree(&self, sha256: &[u8; 32]) -> PathBuf {
         self.place(sha256).join("tree")
+    }
+
+    fn merge(&self, packages: &[[u8; 32]]) -> Result<(), PackageError> {
+        let Some(place) = self.merged_place(packages).filter(|place| !place.exists()) else {
+            return Ok(());
+        };
+        let new = self.new_place();
+        let make = || -> io::Result<()> {
+            fs::create_dir(&new)?;
+            let tree = new.join("tree");
+            fs::create_dir(&tree)?;
+            for package in packages {
+                merge::over(&self.tree(package), &tree)?;
+            }
+            match fs::rename(&new, &place) {
+                // Another request was faster with the same layers.
+                Err(_) if place.exists() => remove(&new),
+                result => result?,
+            }
+            Ok(())
+        };
+        make().map_err(|error| {
+            remove(&new);
+            PackageError::Io(error)
+        })
+    }
+
+    fn merged(&self, packages: &[[u8; 32]]) -> PathBuf {
+        match (self.merged_place(packages), packages) {
+            (Some(place), _) => place.join("tree"),
+            (None, packages) => self.tree(packages.first().unwrap_or(&[0; 32])),
+        }
     }
 }
 

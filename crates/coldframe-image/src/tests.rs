@@ -121,3 +121,69 @@ fn an_interrupted_admit_is_cleared_away() {
     PackageStore::open(directory.path().join("packages")).unwrap();
     assert!(!left.exists());
 }
+
+/// What `merge` makes of packages with these entries.
+fn merged(store: &PackageStore, layers: &[&[Entry<'_>]]) -> PathBuf {
+    let packages: Vec<_> =
+        layers.iter().map(|layer| store.admit(&zip(layer)).unwrap().sha256).collect();
+    store.merge(&packages).unwrap();
+    store.merge(&packages).unwrap();
+    store.merged(&packages)
+}
+
+#[test]
+fn a_later_layer_lies_over_the_earlier_ones() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_directory, store) = store();
+    let tree = merged(
+        &store,
+        &[
+            &[File("python/a.py", 0o644, b"first"), File("python/b.py", 0o600, b"first")],
+            &[File("bin/tool", 0o755, b"second"), File("python/b.py", 0o644, b"second")],
+            &[Directory("python/", 0o555), File("python/c.py", 0o644, b"third")],
+        ],
+    );
+    let text = |path: &str| fs::read_to_string(tree.join(path)).unwrap();
+    assert_eq!(text("python/a.py"), "first");
+    assert_eq!(text("python/b.py"), "second");
+    assert_eq!(text("python/c.py"), "third");
+    let mode = |path: &str| fs::metadata(tree.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("bin/tool"), mode("python/b.py"), mode("python")), (0o755, 0o644, 0o555));
+    // The layers themselves are what they were.
+    let alone = merged(
+        &store,
+        &[&[File("python/a.py", 0o644, b"first"), File("python/b.py", 0o600, b"first")]],
+    );
+    assert_eq!(fs::read_to_string(alone.join("python/b.py")).unwrap(), "first");
+}
+
+/// Kinds that are in each other's way: the later one stands, and a link is never followed.
+#[test]
+fn a_later_layer_replaces_what_is_of_another_kind() {
+    let (_directory, store) = store();
+    let tree = merged(
+        &store,
+        &[
+            &[Link("lib", "/usr/lib"), File("dir/inner", 0o644, b"1"), File("file", 0o644, b"1")],
+            &[
+                File("lib/own.so", 0o644, b"2"),
+                File("dir", 0o644, b"2"),
+                Link("file", "dir"),
+                File("new", 0o644, b"2"),
+            ],
+        ],
+    );
+    assert!(fs::symlink_metadata(tree.join("lib")).unwrap().is_dir());
+    assert_eq!(fs::read(tree.join("lib/own.so")).unwrap(), b"2");
+    assert_eq!(fs::read(tree.join("dir")).unwrap(), b"2");
+    assert_eq!(fs::read_link(tree.join("file")).unwrap(), Path::new("dir"));
+    assert!(!Path::new("/usr/lib/own.so").exists());
+}
+
+#[test]
+fn a_merge_that_was_cut_off_is_cleared_away() {
+    let (directory, store) = store();
+    fs::create_dir_all(store.new_place().join("tree/half")).unwrap();
+    let again = PackageStore::open(directory.path().join("packages")).unwrap();
+    assert_eq!(fs::read_dir(&again.directory).unwrap().count(), 0);
+}

@@ -145,7 +145,7 @@ fn delete(transaction: &Transaction<'_>, arn: &FunctionArn) -> Result<(), Error>
 }
 
 /// Parts that are new or others, and, as `None`, those that are gone.
-fn changed<'a, K: Ord, V>(
+pub(crate) fn changed<'a, K: Ord, V>(
     old: Option<&'a BTreeMap<K, Arc<V>>>,
     new: &'a BTreeMap<K, Arc<V>>,
 ) -> impl Iterator<Item = (&'a K, Option<&'a Arc<V>>)> {
@@ -158,7 +158,7 @@ fn changed<'a, K: Ord, V>(
     written.chain(gone.map(|(key, _)| (key, None)))
 }
 
-fn json<T: Serialize>(record: &Arc<T>) -> Result<String, Error> {
+pub(crate) fn json<T: Serialize>(record: &Arc<T>) -> Result<String, Error> {
     Ok(serde_json::to_string(&**record)?)
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn load(connection: &Connection) -> Result<BTreeMap<FunctionArn, Arc<
     Ok(functions.into_iter().map(|(arn, function)| (arn, Arc::new(function))).collect())
 }
 
-fn parse<T: DeserializeOwned>(
+pub(crate) fn parse<T: DeserializeOwned>(
     row: &rusqlite::Row<'_>,
     column: usize,
     what: impl Fn() -> String,

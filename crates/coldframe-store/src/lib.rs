@@ -6,6 +6,7 @@
 //! **Invariant:** doesn't know HTTP, nor who calls. Reads never touch the disk.
 
 mod functions;
+mod layers;
 mod migrations;
 mod record;
 
@@ -13,12 +14,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use coldframe_core::{AccountId, FunctionArn};
+use coldframe_core::{AccountId, FunctionArn, LayerArn};
 use rusqlite::Connection;
 
 pub use self::record::{
-    AliasRecord, Function, FunctionRecord, LayerUse, Logging, Provisioned, RuntimeUpdate, Settings,
-    State, Update,
+    AliasRecord, Function, FunctionRecord, Layer, LayerRecord, LayerUse, Logging, Provisioned,
+    RuntimeUpdate, Settings, State, Update,
 };
 
 /// A change failed; nothing of it is kept.
@@ -54,10 +55,11 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// The catalogue of functions.
+/// The catalogue of functions and layers.
 pub struct Store {
     writer: Mutex<Connection>,
     functions: RwLock<BTreeMap<FunctionArn, Arc<Function>>>,
+    layers: RwLock<BTreeMap<LayerArn, Arc<Layer>>>,
 }
 
 impl Store {
@@ -76,7 +78,8 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         migrations::run(&mut connection)?;
         let functions = RwLock::new(functions::load(&connection)?);
-        Ok(Self { writer: Mutex::new(connection), functions })
+        let layers = RwLock::new(layers::load(&connection)?);
+        Ok(Self { writer: Mutex::new(connection), functions, layers })
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {

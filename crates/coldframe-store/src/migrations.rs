@@ -12,7 +12,7 @@ use crate::Error;
 type Migration = fn(&Transaction<'_>) -> Result<(), Error>;
 
 /// All steps, in order. Their number is the layout's version.
-const MIGRATIONS: &[Migration] = &[functions, versions];
+const MIGRATIONS: &[Migration] = &[functions, versions, layers];
 
 /// Brings the file up to this program's layout.
 ///
@@ -73,6 +73,21 @@ fn versions(transaction: &Transaction<'_>) -> Result<(), Error> {
         UPDATE function SET
             settings = json_object('tags', json_extract(record, '$.tags')),
             record = json_remove(record, '$.tags');",
+    )?;
+    Ok(())
+}
+
+/// 3: layer versions; of a deleted one the number stays.
+fn layers(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.execute_batch(
+        "CREATE TABLE layer (
+            account TEXT NOT NULL,
+            region  TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            number  INTEGER NOT NULL,
+            record  TEXT,
+            PRIMARY KEY (account, region, name, number)
+        ) STRICT, WITHOUT ROWID;",
     )?;
     Ok(())
 }

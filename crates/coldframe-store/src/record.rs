@@ -73,6 +73,41 @@ pub struct LayerUse {
     pub sha256: String,
     /// Size of the zip, bytes.
     pub code_size: u64,
+    /// Size of its content, bytes.
+    pub unzipped_size: u64,
+}
+
+/// A layer as it is kept in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    /// The highest number a version ever had.
+    pub last_version: u64,
+    /// By number. The number of a deleted one is not given again.
+    pub versions: BTreeMap<u64, Arc<LayerRecord>>,
+}
+
+/// One version of a layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    pub description: String,
+    /// `YYYY-MM-DDThh:mm:ss.SSS+0000`
+    pub created: String,
+    /// SHA-256 of the zip, hex.
+    pub sha256: String,
+    /// Size of the zip, bytes.
+    pub code_size: u64,
+    /// Size of its content, bytes.
+    pub unzipped_size: u64,
+    /// Absent if the request had none.
+    pub architectures: Option<Vec<String>>,
+    /// Absent if the request had none.
+    pub runtimes: Option<Vec<String>>,
+    pub license: Option<String>,
+    /// As [`FunctionRecord::policy`].
+    #[serde(default)]
+    pub policy: Vec<String>,
+    /// Of the policy.
+    pub revision_id: String,
 }
 
 /// `RuntimeManagementConfig`.

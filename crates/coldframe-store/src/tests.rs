@@ -276,6 +276,48 @@ fn a_file_that_is_no_store_is_refused() {
     assert!(matches!(refused, Error::Damaged(_)), "{refused:?}");
 }
 
+#[test]
+fn the_number_of_a_deleted_layer_version_is_kept() {
+    let (_directory, path) = place();
+    let store = Store::open(Some(&path)).unwrap();
+    let arn = LayerArn {
+        account: AccountId::default_account(),
+        region: "eu-west-1".into(),
+        name: "l".into(),
+    };
+    let layer = LayerRecord {
+        description: String::new(),
+        created: "2026-01-01T00:00:00.000+0000".into(),
+        sha256: "00".into(),
+        code_size: 1,
+        unzipped_size: 1,
+        architectures: None,
+        runtimes: Some(vec!["python3.11".into()]),
+        license: None,
+        policy: Vec::new(),
+        revision_id: "1".into(),
+    };
+    let publish = |store: &Store| -> u64 {
+        let published: Result<u64, Error> = store.change_layer(&arn, |versions| {
+            versions.last_version += 1;
+            versions.versions.insert(versions.last_version, Arc::new(layer.clone()));
+            Ok(versions.last_version)
+        });
+        published.unwrap()
+    };
+    assert_eq!((publish(&store), publish(&store)), (1, 2));
+    let deleted: Result<(), Error> = store.change_layer(&arn, |layer| {
+        layer.versions.remove(&2);
+        Ok(())
+    });
+    deleted.unwrap();
+    let again = Store::open(Some(&path)).unwrap();
+    let versions = &again.layer(&arn).unwrap().versions;
+    assert_eq!(versions.keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(*versions[&1], layer);
+    assert_eq!(publish(&again), 3);
+}
+
 /// Reads come from memory: they go on while a change waits for the disk.
 #[test]
 fn reads_do_not_wait_for_the_disk() {

@@ -11,10 +11,7 @@ use uuid::Uuid;
 
 use super::{apply, configuration, last_modified, package_error, resolve, zip_file};
 use crate::version::publish;
-use crate::{Call, Error, Reply, Service, blocking, code, json, set};
-
-/// Tags of one function.
-const TAGS_MAX: usize = 50;
+use crate::{Call, Error, Reply, Service, blocking, code, json, set, tag};
 
 impl Service {
     pub(crate) async fn create_function(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
@@ -73,7 +70,9 @@ impl Service {
             provisioned: None,
         };
         apply(&mut record, body, name)?;
-        let settings = Settings { tags: tags(&body["Tags"])?, ..Settings::default() };
+        let mut settings = Settings::default();
+        tag::add(&mut settings.tags, &body["Tags"])?;
+        record.layers = self.layers_of(&call.caller, &body["Layers"])?.unwrap_or_default();
         let publishes = body["Publish"].as_bool() == Some(true);
         let exists = {
             let text = format!("Function already exist: {name}");
@@ -90,6 +89,7 @@ impl Service {
             record.code_sha256 = code::hex(&package.sha256);
             record.code_size = package.zipped_bytes;
             record.unzipped_size = package.unzipped_bytes;
+            service.lay(&record.layers, record.unzipped_size)?;
             service.change(&arn, |there| {
                 if there.is_some() {
                     return Err(exists());
@@ -124,15 +124,4 @@ impl Service {
 pub(super) fn architectures(body: &Value) -> Option<Vec<String>> {
     let given = body["Architectures"].as_array()?;
     Some(given.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-}
-
-fn tags(given: &Value) -> Result<BTreeMap<String, String>, Error> {
-    let tags = given.as_object().into_iter().flatten();
-    let tags: BTreeMap<String, String> = tags
-        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect();
-    if tags.len() > TAGS_MAX {
-        return Err(Error::invalid("Number of tags exceeds resource tag limit."));
-    }
-    Ok(tags)
 }

@@ -10,12 +10,11 @@ impl Service {
     pub(crate) fn get_function(&self, call: &Call) -> Result<Reply, Error> {
         let named = named(call)?;
         let Found { function, record, version } = self.find(&named)?;
-        let host = call.header("host").unwrap_or("localhost");
         let mut body = json!({
             "Configuration": configuration(&named.shown(), &version, &record, false),
             "Code": {
                 "RepositoryType": "S3",
-                "Location": self.code_key.location(host, &record.code_sha256),
+                "Location": self.code_key.location(call.host(), &record.code_sha256),
             },
         });
         if !function.settings.tags.is_empty() {

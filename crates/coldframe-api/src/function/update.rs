@@ -13,6 +13,7 @@ use super::{
     Named, Which, apply, check_changeable, check_revision, configuration, last_modified, named,
     package_error, zip_file,
 };
+use crate::layer::check_unzipped;
 use crate::version::publish;
 use crate::{Call, Error, Reply, Service, blocking, code, json};
 
@@ -43,7 +44,7 @@ impl Service {
             record.code_sha256 = code::hex(&package.sha256);
             record.code_size = package.zipped_bytes;
             record.unzipped_size = package.unzipped_bytes;
-            Ok(())
+            check_unzipped(&record.layers, record.unzipped_size)
         };
         if dry_run {
             let mut record = FunctionRecord::clone(&current);
@@ -59,8 +60,32 @@ impl Service {
         call: Call,
     ) -> Result<Reply, Error> {
         let named = named_latest(&call)?;
+        let current = self.find(&named)?.record;
+        check(&named.arn, &current, &call.json)?;
+        let layers = self.layers_of(&call.caller, &call.json["Layers"])?;
+        if let Some(layers) = layers.clone().filter(|layers| !layers.is_empty()) {
+            let service = self.clone();
+            blocking(move || {
+                let mut code_bytes = current.unzipped_size;
+                if code_bytes == 0 {
+                    // Deployed before sizes were kept.
+                    let sha256 = code::parse_hex(&current.code_sha256).unwrap_or_default();
+                    let zip = service.packages.zip(&sha256).map_err(package_error)?;
+                    let package = service.packages.examine(&zip).map_err(package_error)?;
+                    code_bytes = package.unzipped_bytes;
+                }
+                service.lay(&layers, code_bytes)
+            })
+            .await?;
+        }
         let (body, name) = (call.json.clone(), named.arn.name.clone());
-        self.update(named, call.json, move |record| apply(record, &body, &name)).await
+        let configure = move |record: &mut FunctionRecord| {
+            if let Some(layers) = layers {
+                record.layers = layers;
+            }
+            apply(record, &body, &name)
+        };
+        self.update(named, call.json, configure).await
     }
 
     /// Stores what `change` makes of `$LATEST` as being updated; it serves once settled. The answer
