@@ -44,7 +44,7 @@ fn parse(caller: &Caller, text: &str) -> Option<Named> {
     Some(Named { arn: layer_arn(AccountId::parse(account)?, region, name), number })
 }
 
-fn layer_arn(account: AccountId, region: &str, name: &str) -> LayerArn {
+pub(crate) fn layer_arn(account: AccountId, region: &str, name: &str) -> LayerArn {
     LayerArn { account, region: region.into(), name: name.into() }
 }
 

@@ -7,10 +7,13 @@
 //! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions and
 //! [`Packages`] to keep code; the binary hands both over.
 
+mod account;
 mod alias;
 mod body;
 mod caller;
 mod code;
+mod code_signing;
+mod concurrency;
 mod error;
 mod event_stream;
 mod function;
@@ -21,6 +24,8 @@ pub mod model;
 mod page;
 mod permission;
 mod policy;
+mod recursion;
+mod runtime_management;
 mod serving;
 mod tag;
 mod version;
@@ -223,6 +228,25 @@ impl Service {
             "TagResource" => self.to_its_end(|service| service.tag_resource(call)).await,
             "UntagResource" => self.to_its_end(|service| service.untag_resource(call)).await,
             "ListTags" => self.list_tags(&call),
+            "PutFunctionConcurrency" => {
+                self.to_its_end(|service| service.put_function_concurrency(call)).await
+            }
+            "GetFunctionConcurrency" => self.get_function_concurrency(&call),
+            "DeleteFunctionConcurrency" => {
+                self.to_its_end(|service| service.delete_function_concurrency(call)).await
+            }
+            "GetAccountSettings" => self.get_account_settings(&call),
+            "GetFunctionRecursionConfig" => self.get_function_recursion_config(&call),
+            "PutFunctionRecursionConfig" => {
+                self.to_its_end(|service| service.put_function_recursion_config(call)).await
+            }
+            "GetRuntimeManagementConfig" => self.get_runtime_management_config(&call),
+            "PutRuntimeManagementConfig" => {
+                self.to_its_end(|service| service.put_runtime_management_config(call)).await
+            }
+            "GetFunctionCodeSigningConfig" => self.get_function_code_signing_config(&call),
+            "PutFunctionCodeSigningConfig" => self.put_function_code_signing_config(&call),
+            "DeleteFunctionCodeSigningConfig" => self.delete_function_code_signing_config(&call),
             other => Err(Error::not_implemented(other)),
         }
     }

@@ -89,7 +89,8 @@ impl Service {
 
     /// From now on invocations run what the store has; environments of what it has no more go.
     pub(crate) fn serve(&self, arn: &FunctionArn) {
-        let new = self.store.function(arn).map(|function| Arc::new(self.made_of(arn, &function)));
+        let function = self.store.function(arn);
+        let new = function.as_ref().map(|function| Arc::new(self.made_of(arn, function)));
         let keep: Vec<&str> =
             new.iter().flat_map(|new| new.all()).map(|version| version.revision.as_str()).collect();
         let mut serving = self.serving.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -99,6 +100,7 @@ impl Service {
         };
         drop(serving);
         self.invoker.retire(arn, &keep);
+        self.plan(arn, function.as_deref());
     }
 
     fn made_of(&self, arn: &FunctionArn, function: &Function) -> Serving {

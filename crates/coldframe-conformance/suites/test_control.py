@@ -1056,5 +1056,212 @@ class Tags(Control):
         )
 
 
+class Reserved(Control):
+    """Reserved concurrency, of an account with AWS's usual limit."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.gate = support.Gate()
+        cls.addClassCleanup(cls.gate.close)
+        cls.options = ["--allow-host-port", str(cls.gate.port)]
+        super().setUpClass()
+
+    def deploy_lab(self, name):
+        support.deploy_lab(self.client, name, MemorySize=128)
+        self.addCleanup(self.gone, name)
+        return name
+
+    def throttled(self, reason, **arguments):
+        error = self.fails(
+            "TooManyRequestsException", "Rate Exceeded.", self.client.invoke, **arguments
+        )
+        self.assertEqual(error["Reason"], reason)
+
+    def test_what_is_reserved_limits_all_versions_together(self):
+        name = self.deploy_lab("reserved")
+        reserved = "ReservedFunctionConcurrentInvocationLimitExceeded"
+        self.publish(name)
+        put = self.client.put_function_concurrency(
+            FunctionName=name, ReservedConcurrentExecutions=1
+        )
+        self.assertEqual(put["ReservedConcurrentExecutions"], 1)
+        code = f"result = meet({self.gate.port}, 'reserved') and 'done'"
+        [running] = support.together(lambda: support.run(self.client, name, code))
+        self.gate.wait_for("reserved")
+        self.throttled(reserved, FunctionName=name)
+        self.throttled(reserved, FunctionName=name, Qualifier="1")
+        # Nobody else is held up.
+        other = self.deploy_lab("unreserved")
+        self.assertEqual(support.result_of(self.client, other, "result = 1"), 1)
+        self.gate.open("reserved")
+        self.assertEqual(running.result().json, "done")
+        self.assertEqual(support.result_of(self.client, name, "result = 2"), 2)
+        # None at all is a switch.
+        self.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        self.throttled(reserved, FunctionName=name)
+        self.client.delete_function_concurrency(FunctionName=name)
+        self.assertEqual(support.result_of(self.client, name, "result = 3"), 3)
+
+    def test_some_stay_unreserved(self):
+        name, other = self.deploy("many"), self.deploy("few")
+        client = self.client
+        limits = client.get_account_settings()["AccountLimit"]
+        self.assertEqual(
+            limits,
+            {
+                "TotalCodeSize": 80530636800,
+                "CodeSizeUnzipped": 262144000,
+                "CodeSizeZipped": 52428800,
+                "ConcurrentExecutions": 1000,
+                "UnreservedConcurrentExecutions": 1000,
+            },
+        )
+        self.assertNotIn(
+            "ReservedConcurrentExecutions", client.get_function_concurrency(FunctionName=name)
+        )
+        self.assertNotIn("Concurrency", client.get_function(FunctionName=name))
+        too_many = (
+            "Specified ReservedConcurrentExecutions for function decreases account's"
+            " UnreservedConcurrentExecution below its minimum value of [100]."
+        )
+        put = client.put_function_concurrency
+        invalid = "InvalidParameterValueException"
+        self.fails(invalid, too_many, put, FunctionName=name, ReservedConcurrentExecutions=901)
+        put(FunctionName=name, ReservedConcurrentExecutions=900)
+        shown = client.get_function_concurrency(FunctionName=name)
+        self.assertEqual(shown["ReservedConcurrentExecutions"], 900)
+        self.assertEqual(
+            client.get_function(FunctionName=name)["Concurrency"],
+            {"ReservedConcurrentExecutions": 900},
+        )
+        limits = client.get_account_settings()["AccountLimit"]
+        self.assertEqual(limits["UnreservedConcurrentExecutions"], 100)
+        self.fails(invalid, too_many, put, FunctionName=other, ReservedConcurrentExecutions=1)
+        put(FunctionName=other, ReservedConcurrentExecutions=0)
+        put(FunctionName=name, ReservedConcurrentExecutions=899)
+        put(FunctionName=other, ReservedConcurrentExecutions=1)
+        qualified = (
+            "This operation is permitted on Lambda functions only. Aliases and versions do not"
+            " support this operation. Please specify either a function name or an unqualified"
+            " function ARN."
+        )
+        self.fails(
+            invalid, qualified, put, FunctionName=f"{ARN}{name}:1", ReservedConcurrentExecutions=1
+        )
+        absent = "ResourceNotFoundException"
+        self.fails(
+            absent,
+            f"Function not found: {ARN}absent:$LATEST",
+            put,
+            FunctionName="absent",
+            ReservedConcurrentExecutions=9999,
+        )
+        self.fails(
+            absent,
+            f"Function not found: {ARN}absent",
+            client.get_function_concurrency,
+            FunctionName="absent",
+        )
+
+    def test_usage(self):
+        before = self.client.get_account_settings()["AccountUsage"]
+        name = self.deploy("used")
+        size = len(package("one"))
+
+        def used():
+            usage = self.client.get_account_settings()["AccountUsage"]
+            return (
+                usage["FunctionCount"] - before["FunctionCount"],
+                usage["TotalCodeSize"] - before["TotalCodeSize"],
+            )
+
+        self.assertEqual(used(), (1, size))
+        self.update(name, Timeout=9)
+        self.assertEqual(used(), (1, size))
+        self.publish(name)
+        self.assertEqual(used(), (1, 2 * size))
+        layer = support.zip_of({"a": "1"})
+        made = self.client.publish_layer_version(LayerName="used", Content={"ZipFile": layer})
+        self.assertEqual(used(), (1, 2 * size + len(layer)))
+        self.client.delete_layer_version(LayerName="used", VersionNumber=made["Version"])
+        self.client.delete_function(FunctionName=name)
+        self.assertEqual(used(), (0, 0))
+
+
+class Settings(Control):
+    def test_recursion(self):
+        name = self.deploy("recursive")
+        self.assertEqual(
+            self.client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"],
+            "Terminate",
+        )
+        put = self.client.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")
+        self.assertEqual(put["RecursiveLoop"], "Allow")
+        self.assertEqual(
+            self.client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"], "Allow"
+        )
+        self.fails(
+            "ResourceNotFoundException",
+            f"Function not found: {ARN}absent",
+            self.client.get_function_recursion_config,
+            FunctionName="absent",
+        )
+
+    def test_runtime_management(self):
+        name = self.deploy("managed")
+        get, put = [
+            getattr(self.client, f"{word}_runtime_management_config") for word in ["get", "put"]
+        ]
+        found = get(FunctionName=name)
+        self.assertEqual(
+            (found["UpdateRuntimeOn"], found["FunctionArn"]), ("Auto", ARN + name)
+        )
+        self.assertNotIn("RuntimeVersionArn", found)
+        self.publish(name)
+        runtime = self.client.get_function_configuration(FunctionName=name)
+        runtime = runtime["RuntimeVersionConfig"]["RuntimeVersionArn"]
+        manual = {"UpdateRuntimeOn": "Manual", "RuntimeVersionArn": runtime}
+        shown = put(FunctionName=name, Qualifier="1", **manual)
+        self.assertEqual(shown, shown | manual)
+        shown = get(FunctionName=f"{name}:1")
+        self.assertEqual(shown, shown | manual | {"FunctionArn": f"{ARN}{name}:1"})
+        self.assertEqual(get(FunctionName=name)["UpdateRuntimeOn"], "Auto")
+        self.assertEqual(
+            put(FunctionName=name, UpdateRuntimeOn="FunctionUpdate")["UpdateRuntimeOn"],
+            "FunctionUpdate",
+        )
+
+    def test_no_code_signing(self):
+        name = self.deploy("unsigned")
+        client = self.client
+        found = client.get_function_code_signing_config(FunctionName=name)
+        self.assertEqual(set(found), {"ResponseMetadata"})
+        client.delete_function_code_signing_config(FunctionName=name)
+        absent = "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-" + "0" * 17
+        message = (
+            "The code signing configuration cannot be found. Check that the provided configuration"
+            f" is not deleted: {absent}."
+        )
+        code = "CodeSigningConfigNotFoundException"
+        self.fails(
+            code,
+            message,
+            client.put_function_code_signing_config,
+            FunctionName=name,
+            CodeSigningConfigArn=absent,
+        )
+        self.fails(
+            code,
+            message,
+            lambda: support.create(client, "no", package("x"), CodeSigningConfigArn=absent),
+        )
+        self.fails(
+            "ResourceNotFoundException",
+            f"Function not found: {ARN}absent",
+            client.get_function_code_signing_config,
+            FunctionName="absent",
+        )
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -92,6 +92,15 @@ pub enum Refusal {
     Platform(String),
 }
 
+/// What a function is guaranteed and limited to (service-api.md §5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConcurrencyPlan {
+    /// Simultaneous invocations of all versions together, on demand and provisioned.
+    pub reserved: Option<u32>,
+    /// Environments that are kept initialised, of each version.
+    pub provisioned: Vec<(Arc<FunctionVersion>, u32)>,
+}
+
 /// Runs functions.
 pub trait Invoker: Send + Sync {
     /// Resolves once the caller may have its answer. Dropping the future doesn't stop the function.
@@ -106,6 +115,12 @@ pub trait Invoker: Send + Sync {
     /// The function's code or configuration changed, or it was deleted: environments of any other
     /// revisions than `keep` take no new invocation and shut down after their current one.
     fn retire(&self, arn: &crate::FunctionArn, keep: &[&str]);
+
+    /// From now on these are the function's limits; what runs already goes on.
+    fn plan(&self, arn: &crate::FunctionArn, plan: &ConcurrencyPlan);
+
+    /// Simultaneous invocations of one account in one region.
+    fn concurrency_limit(&self) -> u32;
 
     /// Why this runtime cannot run on this host and what to do about it; `None` when it can.
     fn runtime_missing(&self, runtime: &crate::Runtime) -> Option<String>;

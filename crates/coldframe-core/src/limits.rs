@@ -50,6 +50,9 @@ pub const ZIPPED_BYTES_MAX: usize = 52_428_800;
 /// Code and layers unpacked, bytes (service-api.md §0.3).
 pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
 
+/// Zips of an account's functions and layers, bytes (service-api.md §0.3).
+pub const CODE_STORAGE_BYTES: u64 = 80_530_636_800;
+
 /// Whole CreateFunction request, bytes (service-api.md §0.3).
 pub const CREATE_REQUEST_BYTES_MAX: usize = 70_167_211;
 

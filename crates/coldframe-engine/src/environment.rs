@@ -34,12 +34,13 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::FunctionLog;
+use crate::concurrency::Slot;
 use crate::environment_variables::{self, Credentials};
 use crate::output::{Outputs, Tail};
 use crate::pool::{Job, Offered, Pool, Reply};
 use crate::runtimes::{self, Start};
 use crate::view::Handle;
-use crate::{Shared, Slot, lock};
+use crate::{Shared, lock};
 
 use self::ending::Ending;
 use self::starting::ExtensionProcess;

@@ -8,6 +8,7 @@
 //! **Invariant:** knows neither the HTTP of the control plane nor event sources. One invocation at
 //! a time in an environment, one revision of one function for its whole life.
 
+mod concurrency;
 mod environment;
 mod environment_variables;
 mod logs;
@@ -18,12 +19,14 @@ mod view;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use coldframe_core::invoke::{Answer, Invocation, Invoker, Refusal, StreamedAnswer};
-use coldframe_core::{AccountId, BoxFuture, FunctionArn, FunctionVersion, Runtime};
+use coldframe_core::invoke::{
+    Answer, ConcurrencyPlan, Invocation, Invoker, Refusal, StreamedAnswer,
+};
+use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_runtime_api::stream;
 use coldframe_sandbox::Driver;
 use tokio::sync::{Notify, oneshot};
@@ -34,6 +37,7 @@ pub use self::view::{EnvironmentView, Moment};
 pub use coldframe_runtime_api::ExtensionView;
 pub use coldframe_runtime_api::stream::Rate;
 
+use self::concurrency::Concurrency;
 use self::pool::{Job, Pool, Reply};
 
 /// What the engine may be told.
@@ -56,9 +60,6 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
-/// An account in a region: what limits count by.
-type Namespace = (AccountId, Arc<str>);
-
 pub(crate) struct Shared {
     driver: Arc<dyn Driver>,
     options: Options,
@@ -66,8 +67,7 @@ pub(crate) struct Shared {
     logs: Arc<Logs>,
     pools: RwLock<HashMap<String, Arc<Pool>>>,
     environments: Mutex<HashMap<coldframe_core::EnvironmentId, Arc<view::Handle>>>,
-    /// Simultaneous invocations of each account and region.
-    running: RwLock<HashMap<Namespace, Arc<AtomicUsize>>>,
+    concurrency: Concurrency,
     /// Memory that living environments are configured to, MB.
     reserved_mb: AtomicU64,
     draining: AtomicBool,
@@ -87,6 +87,7 @@ impl Engine {
         logs: Arc<Logs>,
         options: Options,
     ) -> Self {
+        let concurrency = Concurrency::new(options.account_concurrency);
         let shared = Shared {
             driver,
             options,
@@ -94,7 +95,7 @@ impl Engine {
             logs,
             pools: RwLock::default(),
             environments: Mutex::default(),
-            running: RwLock::default(),
+            concurrency,
             reserved_mb: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             ended: Notify::new(),
@@ -116,9 +117,8 @@ impl Engine {
         if shared.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
-        let Some(slot) = shared.slot(&invocation.function.arn) else {
-            return Err(Refusal::Throttled { reason: "ConcurrentInvocationLimitExceeded" });
-        };
+        let FunctionVersion { arn, version, .. } = &*invocation.function;
+        let slot = shared.concurrency.admit(arn, version)?;
         let pool = shared.pool(&invocation.function, invocation.tenant_id.as_deref());
         pool.submit(Job { invocation, reply, _slot: slot });
         Ok(())
@@ -165,22 +165,6 @@ impl Shared {
         pool
     }
 
-    /// Counts one more invocation of the function's account and region; `None` at the limit.
-    fn slot(&self, arn: &FunctionArn) -> Option<Slot> {
-        let key = (arn.account.clone(), arn.region.clone());
-        let known = {
-            let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-            running.get(&key).cloned()
-        };
-        let count = known.unwrap_or_else(|| {
-            let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
-            running.entry(key).or_default().clone()
-        });
-        // Counted before it is compared: two at once can't both take the last place.
-        let slot = Slot(count);
-        (slot.0.fetch_add(1, Ordering::SeqCst) < self.options.account_concurrency).then_some(slot)
-    }
-
     /// Takes memory for one more environment, at the cost of idle ones if need be.
     fn reserve(&self, mb: u64) -> bool {
         loop {
@@ -214,15 +198,6 @@ impl Shared {
     }
 }
 
-/// One of the account's simultaneous invocations, until dropped.
-pub(crate) struct Slot(Arc<AtomicUsize>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl Invoker for Engine {
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Answer, Refusal>> {
         Box::pin(async move {
@@ -253,6 +228,14 @@ impl Invoker for Engine {
                 pool.retire();
             }
         }
+    }
+
+    fn plan(&self, arn: &FunctionArn, plan: &ConcurrencyPlan) {
+        self.shared.concurrency.plan(arn, plan);
+    }
+
+    fn concurrency_limit(&self) -> u32 {
+        self.shared.options.account_concurrency.try_into().unwrap_or(u32::MAX)
     }
 
     fn runtime_missing(&self, runtime: &Runtime) -> Option<String> {

@@ -9,9 +9,10 @@ use coldframe_core::invoke::{Answer, Invocation, Refusal};
 use coldframe_runtime_api::stream;
 use tokio::sync::oneshot;
 
+use crate::concurrency::Slot;
 use crate::environment::{self, Command};
 use crate::view::Handle;
-use crate::{Shared, Slot, lock};
+use crate::{Shared, lock};
 
 /// How long a waiting invocation trusts that an environment which has answered becomes free.
 const FINISH_LIMIT: Duration = Duration::from_millis(5);

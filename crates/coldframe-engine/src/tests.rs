@@ -1,6 +1,6 @@
 //! The engine on a fake sandbox: what callers see, and what is done to the sandboxes.
 
-use coldframe_core::{MemorySize, RequestId, Tracing};
+use coldframe_core::{AccountId, MemorySize, RequestId, Tracing};
 use coldframe_testkit::{Act, Deed, FakeDriver};
 use uuid::Uuid;
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{apply, configuration, last_modified, package_error, resolve, zip_file};
 use crate::version::publish;
-use crate::{Call, Error, Reply, Service, blocking, code, json, set, tag};
+use crate::{Call, Error, Reply, Service, blocking, code, code_signing, json, set, tag};
 
 impl Service {
     pub(crate) async fn create_function(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
@@ -36,6 +36,9 @@ impl Service {
             return Err(Error::invalid(
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
             ));
+        }
+        if let Some(arn) = body["CodeSigningConfigArn"].as_str() {
+            return Err(code_signing::absent(arn));
         }
         let mut record = FunctionRecord {
             runtime: None,

@@ -1,0 +1,175 @@
+//! Who may run one more invocation (service-api.md §5): the limits of an account in a region, of a
+//! function that reserves a part of it, and of the environments that a version has provisioned.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use coldframe_core::invoke::{ConcurrencyPlan, Refusal};
+use coldframe_core::{AccountId, FunctionArn};
+
+use crate::lock;
+
+/// An account in a region: what limits count by.
+type Namespace = (AccountId, Arc<str>);
+
+/// Every account's invocations, counted.
+pub(crate) struct Concurrency {
+    /// Simultaneous invocations of one account in one region.
+    limit: usize,
+    accounts: RwLock<HashMap<Namespace, Arc<Mutex<Account>>>>,
+}
+
+#[derive(Default)]
+struct Account {
+    functions: HashMap<Arc<str>, Function>,
+    /// Running outside of what is reserved or provisioned.
+    unreserved: usize,
+    /// What functions have reserved, and provisioned without a reservation.
+    set_aside: usize,
+}
+
+#[derive(Default)]
+struct Function {
+    reserved: Option<usize>,
+    /// By version.
+    provisioned: HashMap<String, Provisioned>,
+    /// Running outside of what is provisioned.
+    on_demand: usize,
+}
+
+#[derive(Default)]
+struct Provisioned {
+    capacity: usize,
+    running: usize,
+}
+
+impl Function {
+    fn provisioned(&self) -> usize {
+        self.provisioned.values().map(|version| version.capacity).sum()
+    }
+
+    fn set_aside(&self) -> usize {
+        self.reserved.unwrap_or_else(|| self.provisioned())
+    }
+
+    /// Nothing runs and nothing is set aside.
+    fn is_over(&self) -> bool {
+        let idle = self.provisioned.values().all(|version| version.running == 0);
+        self.on_demand == 0 && self.set_aside() == 0 && self.reserved.is_none() && idle
+    }
+}
+
+impl Concurrency {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, accounts: RwLock::default() }
+    }
+
+    fn account(&self, arn: &FunctionArn) -> Arc<Mutex<Account>> {
+        let key = (arn.account.clone(), arn.region.clone());
+        let known = {
+            let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+            accounts.get(&key).cloned()
+        };
+        known.unwrap_or_else(|| {
+            let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+            accounts.entry(key).or_default().clone()
+        })
+    }
+
+    /// Counts one more invocation of a version, if it may run.
+    pub(crate) fn admit(&self, arn: &FunctionArn, version: &str) -> Result<Slot, Refusal> {
+        let shared = self.account(arn);
+        let mut account = lock(&shared);
+        let Account { functions, unreserved, set_aside } = &mut *account;
+        let function = functions.entry(arn.name.clone()).or_default();
+        let slot =
+            |provisioned| Slot { account: shared.clone(), name: arn.name.clone(), provisioned };
+        if let Some(provisioned) = function.provisioned.get_mut(version)
+            && provisioned.running < provisioned.capacity
+        {
+            provisioned.running += 1;
+            return Ok(slot(Some(version.to_owned())));
+        }
+        if let Some(reserved) = function.reserved {
+            if function.on_demand >= reserved.saturating_sub(function.provisioned()) {
+                let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
+                return Err(Refusal::Throttled { reason });
+            }
+        } else {
+            if *unreserved >= self.limit.saturating_sub(*set_aside) {
+                if function.is_over() {
+                    functions.remove(&arn.name);
+                }
+                let reason = "ConcurrentInvocationLimitExceeded";
+                return Err(Refusal::Throttled { reason });
+            }
+            *unreserved += 1;
+        }
+        function.on_demand += 1;
+        Ok(slot(None))
+    }
+
+    /// From now on these are the function's limits; what runs already goes on.
+    pub(crate) fn plan(&self, arn: &FunctionArn, plan: &ConcurrencyPlan) {
+        let shared = self.account(arn);
+        let mut account = lock(&shared);
+        let Account { functions, unreserved, set_aside } = &mut *account;
+        let function = functions.entry(arn.name.clone()).or_default();
+        *set_aside -= function.set_aside();
+        let reserved = plan.reserved.map(|reserved| reserved as usize);
+        match (function.reserved, reserved) {
+            (None, Some(_)) => *unreserved -= function.on_demand,
+            (Some(_), None) => *unreserved += function.on_demand,
+            _ => {}
+        }
+        function.reserved = reserved;
+        for version in function.provisioned.values_mut() {
+            version.capacity = 0;
+        }
+        for (version, capacity) in &plan.provisioned {
+            let version = function.provisioned.entry(version.version.clone()).or_default();
+            version.capacity = *capacity as usize;
+        }
+        function.provisioned.retain(|_, version| version.capacity > 0 || version.running > 0);
+        *set_aside += function.set_aside();
+        if function.is_over() {
+            functions.remove(&arn.name);
+        }
+    }
+}
+
+/// One of the simultaneous invocations, until dropped.
+pub(crate) struct Slot {
+    account: Arc<Mutex<Account>>,
+    name: Arc<str>,
+    /// The version whose provisioned environments it counts against.
+    provisioned: Option<String>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut account = lock(&self.account);
+        let Account { functions, unreserved, .. } = &mut *account;
+        let Some(function) = functions.get_mut(&self.name) else { return };
+        match &self.provisioned {
+            Some(version) => {
+                if let Some(version) = function.provisioned.get_mut(version) {
+                    version.running -= 1;
+                }
+                function.provisioned.retain(|_, one| one.capacity > 0 || one.running > 0);
+            }
+            None => {
+                function.on_demand -= 1;
+                if function.reserved.is_none() {
+                    *unreserved -= 1;
+                }
+            }
+        }
+        if function.is_over() {
+            functions.remove(&self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

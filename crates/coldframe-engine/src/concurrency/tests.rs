@@ -1,0 +1,87 @@
+use super::*;
+
+const RESERVED: &str = "ReservedFunctionConcurrentInvocationLimitExceeded";
+const ACCOUNT: &str = "ConcurrentInvocationLimitExceeded";
+
+fn arn(name: &str) -> FunctionArn {
+    FunctionArn {
+        account: AccountId::default_account(),
+        region: "eu-west-1".into(),
+        name: name.into(),
+    }
+}
+
+fn reserve(concurrency: &Concurrency, name: &str, reserved: Option<u32>) {
+    concurrency.plan(&arn(name), &ConcurrencyPlan { reserved, ..ConcurrencyPlan::default() });
+}
+
+fn admit(concurrency: &Concurrency, name: &str) -> Result<Slot, &'static str> {
+    concurrency.admit(&arn(name), "$LATEST").map_err(|refusal| match refusal {
+        Refusal::Throttled { reason } => reason,
+        other => panic!("{other:?}"),
+    })
+}
+
+/// How many more run at once, and why not one more.
+fn room(concurrency: &Concurrency, name: &str) -> (usize, &'static str) {
+    let mut slots = Vec::new();
+    loop {
+        match admit(concurrency, name) {
+            Ok(slot) => slots.push(slot),
+            Err(reason) => return (slots.len(), reason),
+        }
+    }
+}
+
+#[test]
+fn what_is_reserved_is_kept_for_the_function_and_limits_it() {
+    let concurrency = Concurrency::new(10);
+    reserve(&concurrency, "reserved", Some(3));
+    assert_eq!(room(&concurrency, "reserved"), (3, RESERVED));
+    assert_eq!(room(&concurrency, "other"), (7, ACCOUNT));
+    let _running: Vec<_> = (0..7).map(|_| admit(&concurrency, "other").ok().unwrap()).collect();
+    assert_eq!(room(&concurrency, "reserved"), (3, RESERVED));
+    reserve(&concurrency, "reserved", Some(0));
+    assert_eq!(room(&concurrency, "reserved"), (0, RESERVED));
+    reserve(&concurrency, "reserved", None);
+    assert_eq!(room(&concurrency, "reserved"), (3, ACCOUNT));
+}
+
+/// A limit that comes or goes while invocations run counts them where they belong then.
+#[test]
+fn limits_change_while_invocations_run() {
+    let concurrency = Concurrency::new(5);
+    let running: Vec<_> = (0..2).map(|_| admit(&concurrency, "f").ok().unwrap()).collect();
+    reserve(&concurrency, "f", Some(3));
+    assert_eq!(room(&concurrency, "f"), (1, RESERVED));
+    assert_eq!(room(&concurrency, "other"), (2, ACCOUNT));
+    reserve(&concurrency, "f", Some(1));
+    assert_eq!(room(&concurrency, "f"), (0, RESERVED));
+    reserve(&concurrency, "f", None);
+    assert_eq!(room(&concurrency, "other"), (3, ACCOUNT));
+    drop(running);
+    assert_eq!(room(&concurrency, "other"), (5, ACCOUNT));
+}
+
+#[test]
+fn accounts_and_regions_count_apart() {
+    let concurrency = Concurrency::new(2);
+    let _running: Vec<_> = (0..2).map(|_| admit(&concurrency, "f").ok().unwrap()).collect();
+    assert_eq!(room(&concurrency, "f"), (0, ACCOUNT));
+    let elsewhere = FunctionArn { region: "us-east-1".into(), ..arn("f") };
+    assert!(concurrency.admit(&elsewhere, "$LATEST").is_ok());
+}
+
+#[test]
+fn nothing_is_kept_of_functions_that_do_not_run() {
+    let concurrency = Concurrency::new(2);
+    for number in 0..100 {
+        drop(admit(&concurrency, &format!("f{number}")));
+        reserve(&concurrency, &format!("f{number}"), Some(1));
+        reserve(&concurrency, &format!("f{number}"), None);
+    }
+    let _running: Vec<_> = (0..2).map(|_| admit(&concurrency, "f").ok().unwrap()).collect();
+    assert!(admit(&concurrency, "refused").is_err());
+    let account = concurrency.account(&arn("f"));
+    assert_eq!(lock(&account).functions.len(), 1);
+}
