@@ -5,7 +5,6 @@ mod get;
 mod put;
 
 use coldframe_core::FunctionArn;
-use coldframe_core::invoke::ConcurrencyPlan;
 use coldframe_store::Function;
 
 use crate::function::{Named, named};
@@ -44,11 +43,5 @@ impl Service {
         let others = functions.iter().filter(|(arn, _)| Some(arn) != but);
         let taken: u32 = others.map(|(_, function)| set_aside(function)).sum();
         self.invoker.concurrency_limit().saturating_sub(taken)
-    }
-
-    /// Tells the engine what the function is limited to.
-    pub(crate) fn plan(&self, arn: &FunctionArn, function: Option<&Function>) {
-        let reserved = function.and_then(|function| function.settings.reserved_concurrency);
-        self.invoker.plan(arn, &ConcurrencyPlan { reserved, provisioned: Vec::new() });
     }
 }

@@ -24,6 +24,7 @@ pub mod model;
 mod page;
 mod permission;
 mod policy;
+mod provisioned;
 mod recursion;
 mod runtime_management;
 mod serving;
@@ -235,6 +236,14 @@ impl Service {
             "DeleteFunctionConcurrency" => {
                 self.to_its_end(|service| service.delete_function_concurrency(call)).await
             }
+            "PutProvisionedConcurrencyConfig" => {
+                self.to_its_end(|service| service.put_provisioned_concurrency_config(call)).await
+            }
+            "GetProvisionedConcurrencyConfig" => self.get_provisioned_concurrency_config(&call),
+            "DeleteProvisionedConcurrencyConfig" => {
+                self.to_its_end(|service| service.delete_provisioned_concurrency_config(call)).await
+            }
+            "ListProvisionedConcurrencyConfigs" => self.list_provisioned_concurrency_configs(&call),
             "GetAccountSettings" => self.get_account_settings(&call),
             "GetFunctionRecursionConfig" => self.get_function_recursion_config(&call),
             "PutFunctionRecursionConfig" => {

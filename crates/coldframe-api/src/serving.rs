@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use coldframe_core::invoke::ConcurrencyPlan;
 use coldframe_core::{FunctionArn, FunctionVersion};
 use coldframe_store::{AliasRecord, Function, State};
 use uuid::Uuid;
@@ -100,7 +101,7 @@ impl Service {
         };
         drop(serving);
         self.invoker.retire(arn, &keep);
-        self.plan(arn, function.as_deref());
+        self.invoker.plan(arn, &plan(function.as_deref(), new.as_deref()));
     }
 
     fn made_of(&self, arn: &FunctionArn, function: &Function) -> Serving {
@@ -121,6 +122,30 @@ impl Service {
             (*number, same.cloned().unwrap_or_else(made))
         });
         Serving { latest, versions: versions.collect(), aliases: function.aliases.clone() }
+    }
+}
+
+/// What the function is guaranteed and limited to; what an alias has provisioned is of its version.
+fn plan(function: Option<&Function>, serving: Option<&Serving>) -> ConcurrencyPlan {
+    let (Some(function), Some(serving)) = (function, serving) else {
+        return ConcurrencyPlan::default();
+    };
+    let mut provisioned: BTreeMap<u64, u32> = BTreeMap::new();
+    let versions = function.versions.iter();
+    let of_versions =
+        versions.filter_map(|(number, version)| Some((*number, version.provisioned.as_ref()?)));
+    let of_aliases = function.aliases.values().filter_map(|alias| {
+        Some((alias.version.parse::<u64>().ok()?, alias.provisioned.as_ref()?))
+    });
+    for (number, asked) in of_versions.chain(of_aliases) {
+        *provisioned.entry(number).or_default() += asked.requested;
+    }
+    let provisioned = provisioned.into_iter();
+    ConcurrencyPlan {
+        reserved: function.settings.reserved_concurrency,
+        provisioned: provisioned
+            .filter_map(|(number, count)| Some((serving.versions.get(&number)?.clone(), count)))
+            .collect(),
     }
 }
 

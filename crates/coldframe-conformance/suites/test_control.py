@@ -1263,5 +1263,213 @@ class Settings(Control):
         )
 
 
+class Provisioned(Control):
+    @classmethod
+    def setUpClass(cls):
+        cls.gate = support.Gate()
+        cls.addClassCleanup(cls.gate.close)
+        cls.options = ["--allow-host-port", str(cls.gate.port), "--idle-timeout", "300ms"]
+        super().setUpClass()
+
+    KIND = "result = os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']"
+
+    def lab(self, name, init=""):
+        """With a version and an alias of it."""
+        support.deploy_lab(self.client, name, init=init, MemorySize=128)
+        self.addCleanup(self.gone, name)
+        self.publish(name)
+        self.client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+        return name
+
+    def provision(self, name, qualifier, count, client=None):
+        put = (client or self.client).put_provisioned_concurrency_config(
+            FunctionName=name, Qualifier=qualifier, ProvisionedConcurrentExecutions=count
+        )
+        self.assertEqual(put["ResponseMetadata"]["HTTPStatusCode"], 202)
+        self.assertEqual(
+            (put["Status"], put["RequestedProvisionedConcurrentExecutions"]), ("IN_PROGRESS", count)
+        )
+        return put
+
+    def reached(self, name, qualifier, status, client=None):
+        client = client or self.client
+        config = {"FunctionName": name, "Qualifier": qualifier}
+
+        def there():
+            found = client.get_provisioned_concurrency_config(**config)
+            return found if found["Status"] == status else None
+
+        return support.wait_until(there, f"{name}:{qualifier} is {status}")
+
+    def run_at(self, name, code, qualifier):
+        return support.invoke(self.client, name, {"code": code}, Qualifier=qualifier).json
+
+    def test_environments_are_there_before_anybody_calls(self):
+        name = self.lab("ahead")
+        self.provision(name, "live", 2)
+        ready = self.reached(name, "live", "READY")
+        for word in ["Requested", "Available", "Allocated"]:
+            self.assertEqual(ready[f"{word}ProvisionedConcurrentExecutions"], 2)
+        self.assertRegex(ready["LastModified"], TIME)
+        there = {one["id"] for one in self.service.wait_for_states(name, "frozen", "frozen")}
+        for qualifier in ["live", "1"]:
+            kind = self.run_at(name, self.KIND, qualifier)
+            self.assertEqual(kind, "provisioned-concurrency")
+        self.assertEqual(support.result_of(self.client, name, self.KIND), "on-demand")
+        # A third at once is made on demand.
+        code = f"meet({self.gate.port}, 'ahead'); " + self.KIND
+        running = support.together(*[lambda: self.run_at(name, code, "live")] * 3)
+        self.gate.wait_for("ahead", 3)
+        self.gate.open("ahead")
+        kinds = collections.Counter(one.result() for one in running)
+        self.assertEqual(kinds, {"provisioned-concurrency": 2, "on-demand": 1})
+        # They stay when nobody calls; those made on demand go.
+        stay = self.service.wait_for_states(name, "frozen", "frozen")
+        self.assertEqual({one["id"] for one in stay}, there)
+        [listed] = self.client.list_provisioned_concurrency_configs(FunctionName=name)[
+            "ProvisionedConcurrencyConfigs"
+        ]
+        self.assertEqual((listed["FunctionArn"], listed["Status"]), (f"{ARN}{name}:live", "READY"))
+        # Moving the alias takes them along.
+        self.update(name, Timeout=9)
+        self.publish(name)
+        self.client.update_alias(FunctionName=name, Name="live", FunctionVersion="2")
+        self.reached(name, "live", "READY")
+        moved = self.service.wait_for_states(name, "frozen", "frozen")
+        self.assertFalse({one["id"] for one in moved} & there)
+        self.assertEqual(self.run_at(name, self.KIND, "live"), "provisioned-concurrency")
+        for _ in range(2):
+            self.client.delete_provisioned_concurrency_config(FunctionName=name, Qualifier="live")
+        self.service.wait_for_states(name)
+
+    def test_an_init_that_fails(self):
+        name = self.lab("failing", init="raise ValueError('no')")
+        self.provision(name, "1", 1)
+        failed = self.reached(name, "1", "FAILED")
+        self.assertEqual(failed["StatusReason"], "FUNCTION_ERROR_INIT_FAILURE")
+        self.assertEqual(failed["AvailableProvisionedConcurrentExecutions"], 0)
+
+    def test_all_that_is_reserved(self):
+        name = self.lab("all")
+        self.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+        self.provision(name, "1", 1)
+        self.reached(name, "1", "READY")
+        error = self.fails(
+            "TooManyRequestsException", "Rate Exceeded.", self.client.invoke, FunctionName=name
+        )
+        self.assertEqual(error["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded")
+        self.assertEqual(self.run_at(name, self.KIND, "1"), "provisioned-concurrency")
+        self.fails(
+            "InvalidParameterValueException",
+            " ReservedConcurrentExecutions  0 should not be lower than function's total"
+            " provisioned concurrency [1].",
+            self.client.put_function_concurrency,
+            FunctionName=name,
+            ReservedConcurrentExecutions=0,
+        )
+
+    def test_refusals(self):
+        name = self.lab("unprovisioned")
+        client, invalid = self.client, "InvalidParameterValueException"
+        put = client.put_provisioned_concurrency_config
+        get = client.get_provisioned_concurrency_config
+        delete = client.delete_provisioned_concurrency_config
+        one = {"ProvisionedConcurrentExecutions": 1}
+        self.fails(
+            invalid,
+            "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
+            put,
+            FunctionName=name,
+            Qualifier="$LATEST",
+            **one,
+        )
+        for call in [get, delete]:
+            self.fails(
+                invalid,
+                "The function resource provided must be an alias or a published version.",
+                call,
+                FunctionName=name,
+                Qualifier="$LATEST",
+            )
+        self.fails(
+            "ProvisionedConcurrencyConfigNotFoundException",
+            "No Provisioned Concurrency Config found for this function",
+            get,
+            FunctionName=name,
+            Qualifier="1",
+        )
+        absent = "ResourceNotFoundException"
+        for function, qualifier, message in [
+            (name, "no", f"Cannot find alias arn: {ARN}{name}:no"),
+            ("absent", "no", f"Cannot find alias arn: {ARN}absent:no"),
+            (name, "10", f"Function not found: {ARN}{name}:10"),
+        ]:
+            self.fails(absent, message, put, FunctionName=function, Qualifier=qualifier, **one)
+        for count, message in [
+            (
+                1001,
+                "Specified ConcurrentExecutions for function is greater than account's unreserved"
+                " concurrency [1000].",
+            ),
+            (
+                901,
+                "Specified ConcurrentExecutions for function decreases account's"
+                " UnreservedConcurrentExecution below its minimum value of [100].",
+            ),
+        ]:
+            self.fails(
+                invalid,
+                message,
+                put,
+                FunctionName=name,
+                Qualifier="1",
+                ProvisionedConcurrentExecutions=count,
+            )
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+        self.fails(
+            invalid,
+            "Requested Provisioned Concurrency should not be greater than the"
+            " reservedConcurrentExecution for function",
+            put,
+            FunctionName=name,
+            Qualifier="1",
+            ProvisionedConcurrentExecutions=3,
+        )
+        conflict = "ResourceConflictException"
+        self.provision(name, "1", 1)
+        self.fails(
+            conflict,
+            "Alias can't be used for Provisioned Concurrency configuration on an already"
+            " Provisioned version",
+            put,
+            FunctionName=name,
+            Qualifier="live",
+            **one,
+        )
+        delete(FunctionName=name, Qualifier="1")
+        self.provision(name, "live", 1)
+        self.fails(
+            conflict,
+            "Version is pointed by a Provisioned Concurrency alias",
+            put,
+            FunctionName=name,
+            Qualifier="1",
+            **one,
+        )
+
+    def test_a_restart_makes_them_again(self):
+        with tempfile.TemporaryDirectory() as data:
+            for again in [False, True]:
+                with support.Service(data=data) as service:
+                    client = service.client()
+                    if not again:
+                        support.deploy(client, "kept", package("one"))
+                        client.publish_version(FunctionName="kept")
+                        self.provision("kept", "1", 1, client)
+                    self.reached("kept", "1", "READY", client)
+                    told = support.invoke(client, "kept", Qualifier="1").json
+                    self.assertEqual(told["initialised"], "provisioned-concurrency")
+
+
 if __name__ == "__main__":
     unittest.main()

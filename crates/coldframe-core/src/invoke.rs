@@ -101,6 +101,15 @@ pub struct ConcurrencyPlan {
     pub provisioned: Vec<(Arc<FunctionVersion>, u32)>,
 }
 
+/// How far the environments are that a version has provisioned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProvisionedState {
+    /// Those that are initialised.
+    pub available: u32,
+    /// Why there will be no more.
+    pub failure: Option<&'static str>,
+}
+
 /// Runs functions.
 pub trait Invoker: Send + Sync {
     /// Resolves once the caller may have its answer. Dropping the future doesn't stop the function.
@@ -118,6 +127,9 @@ pub trait Invoker: Send + Sync {
 
     /// From now on these are the function's limits; what runs already goes on.
     fn plan(&self, arn: &crate::FunctionArn, plan: &ConcurrencyPlan);
+
+    /// How far [`Invoker::plan`] has come with a revision's environments.
+    fn provisioned(&self, revision: &str) -> ProvisionedState;
 
     /// Simultaneous invocations of one account in one region.
     fn concurrency_limit(&self) -> u32;

@@ -57,8 +57,8 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Begins to make an environment.
-pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>) {
+/// Begins to make an environment: on demand, or ahead of it.
+pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>, provisioned: bool) -> Arc<Handle> {
     let id = EnvironmentId::from(Uuid::new_v4());
     let mut function = pool.function().clone();
     if let (None, Some(layer)) = (&function.layers, &shared.options.layer) {
@@ -67,7 +67,9 @@ pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>) {
     let date = jiff::Timestamp::now().strftime("%Y/%m/%d").to_string();
     let log_stream = function.log_stream(&date, id);
     let (commands, receiver) = mpsc::unbounded_channel();
-    let handle = Arc::new(Handle::new(id, function.clone(), log_stream.clone(), commands));
+    let handle = Handle::new(id, function.clone(), log_stream.clone(), commands, provisioned);
+    let handle = Arc::new(handle);
+    let known = handle.clone();
     lock(&shared.environments).insert(id, handle.clone());
     tokio::spawn(async move {
         let living = Living { id, shared, pool, handle, offered: false, finishing: false };
@@ -81,6 +83,7 @@ pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>) {
             }
         }
     });
+    known
 }
 
 /// Counts as an environment; dropped, it is one no more.
@@ -164,7 +167,8 @@ async fn make(
         extensions: !starting::extensions_are_off(&function),
     };
     let (server, reports) = Server::start(listener, options).map_err(|error| chain(&error))?;
-    let variables = environment_variables::of_runtime(&function, &log_stream, &credentials);
+    let kind = living.handle.initialization_type();
+    let variables = environment_variables::of_runtime(&function, &log_stream, &credentials, kind);
     Ok(Environment {
         phase: Phase::Created,
         sandbox,
@@ -532,7 +536,7 @@ impl Environment {
         match self.phase {
             Phase::Frozen | Phase::Idle | Phase::NeedsInit => {
                 // Handed out in the meantime: the invocation is on its way.
-                if living.pool.withdraw(&living.handle) {
+                if living.pool.withdraw_aged(&living.handle) {
                     self.step(living, Event::Stop).await;
                 }
             }

@@ -60,6 +60,7 @@ pub(crate) fn of_runtime(
     function: &FunctionVersion,
     log_stream: &str,
     credentials: &Credentials,
+    initialization_type: &str,
 ) -> Vec<String> {
     let mut variables: BTreeMap<&str, String> = BTreeMap::new();
     let mut put = |key: &'static str, value: &str| {
@@ -112,7 +113,7 @@ pub(crate) fn of_runtime(
     put("AWS_LAMBDA_FUNCTION_NAME", &arn.name);
     put("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &function.memory.mb().to_string());
     put("AWS_LAMBDA_FUNCTION_VERSION", &function.version);
-    put("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    put("AWS_LAMBDA_INITIALIZATION_TYPE", initialization_type);
     put("AWS_LAMBDA_LOG_GROUP_NAME", &function.log_group);
     put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
     put("AWS_ACCESS_KEY", &credentials.access_key);

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use coldframe_core::invoke::{
-    Answer, ConcurrencyPlan, Invocation, Invoker, Refusal, StreamedAnswer,
+    Answer, ConcurrencyPlan, Invocation, Invoker, ProvisionedState, Refusal, StreamedAnswer,
 };
 use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_runtime_api::stream;
@@ -232,6 +232,23 @@ impl Invoker for Engine {
 
     fn plan(&self, arn: &FunctionArn, plan: &ConcurrencyPlan) {
         self.shared.concurrency.plan(arn, plan);
+        let pools: Vec<_> = self.shared.pools().values().cloned().collect();
+        let planned = |revision: &str| {
+            plan.provisioned.iter().any(|(function, _)| function.revision == revision)
+        };
+        for pool in pools {
+            if pool.function().arn == *arn && !planned(&pool.function().revision) {
+                pool.provision(0);
+            }
+        }
+        for (function, count) in &plan.provisioned {
+            self.shared.pool(function, None).provision(*count as usize);
+        }
+    }
+
+    fn provisioned(&self, revision: &str) -> ProvisionedState {
+        let pool = self.shared.pools().get(revision).cloned();
+        pool.map_or_else(ProvisionedState::default, |pool| pool.provisioned())
     }
 
     fn concurrency_limit(&self) -> u32 {

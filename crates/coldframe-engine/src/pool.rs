@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coldframe_core::FunctionVersion;
-use coldframe_core::invoke::{Answer, Invocation, Refusal};
+use coldframe_core::invoke::{Answer, Invocation, ProvisionedState, Refusal};
 use coldframe_runtime_api::stream;
 use tokio::sync::oneshot;
 
@@ -60,6 +60,28 @@ struct Inner {
     finishing: usize,
     living: usize,
     retired: bool,
+    /// Environments that are kept whether somebody calls or not, and how many there are to be.
+    provisioned: Vec<Arc<Handle>>,
+    provisioned_wanted: usize,
+    /// Why no more of them are made.
+    provisioned_failure: Option<&'static str>,
+}
+
+impl Inner {
+    /// The environment for the next invocation: one that is provisioned if there is one.
+    fn take_idle(&mut self) -> Option<Arc<Handle>> {
+        if self.provisioned.is_empty() {
+            return self.idle.pop().map(|(handle, _)| handle);
+        }
+        let provisioned = self.idle.iter().rposition(|(handle, _)| handle.is_provisioned());
+        let index = provisioned.or(self.idle.len().checked_sub(1))?;
+        Some(self.idle.remove(index).0)
+    }
+
+    /// The least recently used idle environment that may go.
+    fn oldest(&self) -> Option<usize> {
+        self.idle.iter().position(|(handle, _)| !handle.is_provisioned())
+    }
 }
 
 /// What an environment that became free is to do.
@@ -87,7 +109,7 @@ impl Pool {
         let mut job = job;
         {
             let mut inner = lock(&self.inner);
-            while let Some((handle, _)) = inner.idle.pop() {
+            while let Some(handle) = inner.take_idle() {
                 match handle.command(Command::Invoke(Box::new(job))) {
                     Ok(()) => return,
                     Err(Command::Invoke(back)) => job = *back,
@@ -150,7 +172,71 @@ impl Pool {
             return;
         }
         lock(&self.inner).living += 1;
-        environment::start(self.shared.clone(), self.clone());
+        environment::start(self.shared.clone(), self.clone(), false);
+    }
+
+    /// From now on so many environments are kept initialised.
+    pub(crate) fn provision(self: &Arc<Self>, wanted: usize) {
+        let surplus = {
+            let mut inner = lock(&self.inner);
+            if inner.provisioned_wanted != wanted {
+                inner.provisioned_failure = None;
+            }
+            inner.provisioned_wanted = wanted;
+            let kept = inner.provisioned.len().min(wanted);
+            let surplus = inner.provisioned.split_off(kept);
+            for handle in &surplus {
+                handle.let_go();
+            }
+            // Busy ones are like others from now on.
+            inner
+                .idle
+                .extract_if(.., |(idle, _)| surplus.iter().any(|one| Arc::ptr_eq(one, idle)))
+                .collect::<Vec<_>>()
+        };
+        for (handle, _) in surplus {
+            let _ = handle.command(Command::Stop);
+        }
+        self.make_provisioned();
+    }
+
+    /// Makes what lacks of the provisioned environments.
+    fn make_provisioned(self: &Arc<Self>) {
+        loop {
+            {
+                let inner = lock(&self.inner);
+                let enough = inner.provisioned.len() >= inner.provisioned_wanted;
+                if enough || inner.retired || inner.provisioned_failure.is_some() {
+                    return;
+                }
+            }
+            let has_memory = self.shared.reserve(self.memory_mb());
+            let mut inner = lock(&self.inner);
+            if !has_memory {
+                inner.provisioned_failure = Some("INSUFFICIENT_MEMORY");
+                return;
+            }
+            if inner.provisioned.len() >= inner.provisioned_wanted || inner.retired {
+                // Somebody else was faster.
+                drop(inner);
+                self.shared.release(self.memory_mb());
+                return;
+            }
+            inner.starting += 1;
+            inner.living += 1;
+            let handle = environment::start(self.shared.clone(), self.clone(), true);
+            inner.provisioned.push(handle);
+        }
+    }
+
+    /// How far that is.
+    pub(crate) fn provisioned(&self) -> ProvisionedState {
+        let inner = lock(&self.inner);
+        let good = inner.provisioned.iter().filter(|handle| handle.initialised() == Some(true));
+        ProvisionedState {
+            available: u32::try_from(good.count()).unwrap_or(u32::MAX),
+            failure: inner.provisioned_failure,
+        }
     }
 
     /// An environment is free: it gets what waits, or is kept for later.
@@ -158,6 +244,14 @@ impl Pool {
         let mut inner = lock(&self.inner);
         if first {
             inner.starting -= 1;
+            if handle.is_provisioned() && handle.initialised() == Some(false) {
+                inner.provisioned_failure = Some("FUNCTION_ERROR_INIT_FAILURE");
+                inner.provisioned.retain(|one| !Arc::ptr_eq(one, handle));
+                handle.let_go();
+                if inner.waiting.is_empty() {
+                    return Offered::Stop;
+                }
+            }
         }
         if let Some(job) = inner.waiting.pop_front() {
             return Offered::Take(Box::new(job));
@@ -167,6 +261,12 @@ impl Pool {
         }
         inner.idle.push((handle.clone(), self.shared.tick()));
         Offered::Wait
+    }
+
+    /// Takes an environment that nobody has called for long out of the idle ones; `false` if it has
+    /// been handed out, or is to stay.
+    pub(crate) fn withdraw_aged(&self, handle: &Arc<Handle>) -> bool {
+        !handle.is_provisioned() && self.withdraw(handle)
     }
 
     /// Takes an environment out of the idle ones; `false` if it has been handed out.
@@ -195,12 +295,19 @@ impl Pool {
         let start = {
             let mut inner = lock(&self.inner);
             inner.living -= 1;
+            let before = inner.provisioned.len();
+            inner.provisioned.retain(|one| !std::ptr::eq(&**one, handle));
+            if inner.provisioned.len() < before && handle.initialised() != Some(true) {
+                // Another would end like this one.
+                inner.provisioned_failure = Some("INTERNAL_ERROR");
+            }
             // One that ended while an invocation waited for it is replaced.
             inner.living == inner.starting
         };
         if start {
             self.start_for_waiting();
         }
+        self.make_provisioned();
         self.forget();
     }
 
@@ -241,14 +348,15 @@ impl Pool {
     }
 
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
-        lock(&self.inner).idle.first().map(|(_, used)| *used)
+        let inner = lock(&self.inner);
+        inner.oldest().map(|index| inner.idle[index].1)
     }
 
     /// Shuts the least recently used idle environment down and counts its memory as free.
     pub(crate) fn evict_oldest(&self) {
         let oldest = {
             let mut inner = lock(&self.inner);
-            if inner.idle.is_empty() { None } else { Some(inner.idle.remove(0).0) }
+            inner.oldest().map(|index| inner.idle.remove(index).0)
         };
         if let Some(handle) = oldest {
             self.release(&handle);

@@ -224,3 +224,54 @@ async fn a_retired_revision_is_not_used_again() {
     assert_eq!(refused.unwrap_err(), Refusal::Draining);
     check_journal(&driver);
 }
+
+/// Provisioned environments are there before anybody calls, serve first, and stay.
+#[tokio::test]
+async fn provisioned_environments_are_made_ahead_and_kept() {
+    let Fixture { engine, driver, function, _code } = fixture(128 * 4, 10);
+    let plan =
+        |count| ConcurrencyPlan { reserved: None, provisioned: vec![(function.clone(), count)] };
+    let available = async |wanted: u32| {
+        let reached = async {
+            while engine.provisioned(&function.revision).available != wanted {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("as many as planned");
+    };
+    engine.plan(&function.arn, &plan(2));
+    available(2).await;
+    assert_eq!(engine.environments().len(), 2);
+    for _ in 0..3 {
+        check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    }
+    assert_eq!(driver.journal().len(), 2, "nobody made another");
+    // Others may take all other memory, and never theirs.
+    let others: Vec<_> =
+        (0..3).map(|n| self::function(&format!("other{n}"), _code.path())).collect();
+    for other in &others {
+        check(&invoke(&engine, other, Act::Respond).await.unwrap(), Act::Respond);
+    }
+    available(2).await;
+    // One that is lost is made again.
+    let _ = invoke(&engine, &function, Act::RespondThenExit).await;
+    available(2).await;
+    engine.plan(&function.arn, &plan(1));
+    available(1).await;
+    engine.plan(&function.arn, &ConcurrencyPlan::default());
+    available(0).await;
+    engine.drain().await;
+    check_journal(&driver);
+}
+
+/// What can't be had is told, and not tried for ever.
+#[tokio::test]
+async fn provisioning_more_than_there_is_memory_for_fails() {
+    let Fixture { engine, driver, function, _code } = fixture(128 * 2, 10);
+    let plan = ConcurrencyPlan { reserved: None, provisioned: vec![(function.clone(), 5)] };
+    engine.plan(&function.arn, &plan);
+    let failure = engine.provisioned(&function.revision).failure;
+    assert_eq!(failure, Some("INSUFFICIENT_MEMORY"));
+    engine.drain().await;
+    assert!(driver.journal().len() <= 2);
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use coldframe_core::event::Event;
+use coldframe_core::event::{Event, Status};
 use coldframe_core::lifecycle::Phase;
 use coldframe_core::{EnvironmentId, FunctionVersion};
 use coldframe_runtime_api::ExtensionView;
@@ -54,6 +54,10 @@ pub(crate) struct Handle {
     created: (SystemTime, Instant),
     commands: mpsc::UnboundedSender<Command>,
     released: AtomicBool,
+    /// Made ahead of any invocation.
+    made_ahead: bool,
+    /// Kept however long nobody calls; taken back when fewer are provisioned.
+    kept: AtomicBool,
     seen: Mutex<Seen>,
 }
 
@@ -67,6 +71,8 @@ struct Seen {
     max_memory_used_mb: u32,
     extensions: Vec<ExtensionView>,
     runtime_release: Option<String>,
+    /// Whether the last init succeeded.
+    initialised: Option<bool>,
     timeline: VecDeque<Moment>,
 }
 
@@ -76,6 +82,7 @@ impl Handle {
         function: Arc<FunctionVersion>,
         log_stream: String,
         commands: mpsc::UnboundedSender<Command>,
+        provisioned: bool,
     ) -> Self {
         let now = SystemTime::now();
         let seen = Seen {
@@ -88,6 +95,7 @@ impl Handle {
             max_memory_used_mb: 0,
             extensions: Vec::new(),
             runtime_release: None,
+            initialised: None,
             timeline: VecDeque::new(),
         };
         Self {
@@ -96,6 +104,8 @@ impl Handle {
             created: (now, Instant::now()),
             commands,
             released: AtomicBool::new(false),
+            made_ahead: provisioned,
+            kept: AtomicBool::new(provisioned),
             seen: Mutex::new(seen),
         }
     }
@@ -108,6 +118,26 @@ impl Handle {
     /// Its memory counts as free from now on; `true` the first time only.
     pub(crate) fn release(&self) -> bool {
         !self.released.swap(true, Ordering::SeqCst)
+    }
+
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    pub(crate) fn initialization_type(&self) -> &'static str {
+        if self.made_ahead { "provisioned-concurrency" } else { "on-demand" }
+    }
+
+    /// It is one of those that its version has provisioned.
+    pub(crate) fn is_provisioned(&self) -> bool {
+        self.kept.load(Ordering::SeqCst)
+    }
+
+    /// It is one like others from now on.
+    pub(crate) fn let_go(&self) {
+        self.kept.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the last init succeeded; `None` before one ended.
+    pub(crate) fn initialised(&self) -> Option<bool> {
+        lock(&self.seen).initialised
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
@@ -131,6 +161,9 @@ impl Handle {
             Event::Start { .. } => {
                 seen.invocations += 1;
                 seen.last_used = at;
+            }
+            Event::InitReport { status, .. } => {
+                seen.initialised = Some(*status == Status::Success);
             }
             Event::Report(report) => {
                 seen.last_used = at;

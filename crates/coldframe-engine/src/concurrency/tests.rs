@@ -85,3 +85,48 @@ fn nothing_is_kept_of_functions_that_do_not_run() {
     let account = concurrency.account(&arn("f"));
     assert_eq!(lock(&account).functions.len(), 1);
 }
+
+fn version(name: &str, number: &str) -> Arc<coldframe_core::FunctionVersion> {
+    Arc::new(coldframe_core::FunctionVersion {
+        arn: arn(name),
+        version: number.into(),
+        revision: number.into(),
+        runtime: coldframe_core::Runtime::parse("provided.al2023"),
+        handler: String::new(),
+        memory: coldframe_core::MemorySize::from_mb(128),
+        timeout: std::time::Duration::from_secs(3),
+        ephemeral_storage_mb: 512,
+        environment: std::collections::BTreeMap::new(),
+        code: "/nowhere".into(),
+        layers: None,
+        tracing: coldframe_core::Tracing::PassThrough,
+        log_format: coldframe_core::LogFormat::Text,
+        application_log_level: None,
+        log_group: String::new(),
+    })
+}
+
+/// What is provisioned belongs to its version; the rest of the reservation to all.
+#[test]
+fn what_is_provisioned_is_kept_for_its_version() {
+    let concurrency = Concurrency::new(10);
+    let plan = |reserved, count| ConcurrencyPlan {
+        reserved,
+        provisioned: vec![(version("f", "1"), count)],
+    };
+    concurrency.plan(&arn("f"), &plan(Some(2), 2));
+    assert_eq!(room(&concurrency, "f"), (0, RESERVED), "nothing is left for $LATEST");
+    let one = || concurrency.admit(&arn("f"), "1");
+    let running = [one().ok().unwrap(), one().ok().unwrap()];
+    assert!(one().is_err());
+    drop(running);
+    // Without a reservation it is taken out of the common pool, and spills into it.
+    concurrency.plan(&arn("f"), &plan(None, 4));
+    assert_eq!(room(&concurrency, "other"), (6, ACCOUNT));
+    let running: Vec<_> = std::iter::from_fn(|| one().ok()).collect();
+    assert_eq!(running.len(), 10);
+    concurrency.plan(&arn("f"), &ConcurrencyPlan::default());
+    assert_eq!(room(&concurrency, "other"), (4, ACCOUNT), "six of it count, four did not");
+    drop(running);
+    assert_eq!(room(&concurrency, "other"), (10, ACCOUNT));
+}

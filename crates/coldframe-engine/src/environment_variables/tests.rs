@@ -34,7 +34,7 @@ fn variables(runtime: &str, customer: &[(&str, &str)]) -> BTreeMap<String, Strin
         session_token: "t".into(),
         metadata_token: "m".into(),
     };
-    of_runtime(&function, "stream", &credentials)
+    of_runtime(&function, "stream", &credentials, "on-demand")
         .iter()
         .map(|variable| variable.split_once('=').unwrap())
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
