@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod packages;
 pub mod shutdown;
+pub mod sigv4;
 
 pub use config::{FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing};
 pub use error::{Fault, FunctionError};
