@@ -11,6 +11,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
+use coldframe_core::limits::ZIPPED_BYTES_MAX;
+use coldframe_core::objects::{Object, ObjectError};
 use coldframe_core::packages::PackageError;
 use coldframe_core::{
     FunctionArn, FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing,
@@ -49,6 +51,9 @@ pub(crate) enum Which<'a> {
     Version(u64),
     Alias(&'a str),
 }
+
+/// Between attempts to settle a change.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// No version has this number: they count from one.
 const NO_VERSION: u64 = 0;
@@ -140,6 +145,45 @@ impl Service {
         Ok(Found { function, record, version })
     }
 
+    /// The zip that a request brings, or names. Container images are told apart from none.
+    pub(crate) async fn zip_of(&self, call: &Call, code: &Value) -> Result<Vec<u8>, Error> {
+        let text = |key: &str| code[key].as_str().map(str::to_owned);
+        if text("ImageUri").is_some() {
+            return Err(Error::not_implemented("Code.ImageUri"));
+        }
+        match (text("ZipFile"), text("S3Bucket"), text("S3Key")) {
+            (Some(zip), None, None) => {
+                let zip = base64::engine::general_purpose::STANDARD.decode(zip);
+                let zip =
+                    zip.map_err(|_| Error::new("SerializationException", "ZipFile is not base64"))?;
+                if zip.len() > ZIPPED_BYTES_MAX {
+                    return Err(package_error(PackageError::ZippedTooLarge));
+                }
+                Ok(zip)
+            }
+            (None, Some(bucket), Some(key)) => {
+                let region = call.caller.region.to_string();
+                let version = text("S3ObjectVersion");
+                let objects = self.objects.as_ref().ok_or(ObjectError::NoEndpoint);
+                let object = Object { bucket, key, version, region };
+                let fetched = match objects {
+                    Ok(objects) => objects.get(object).await,
+                    Err(error) => Err(error),
+                };
+                match fetched {
+                    Ok(zip) => Ok(zip.into()),
+                    Err(ObjectError::TooLarge) => {
+                        Err(package_error(PackageError::UnzippedTooLarge))
+                    }
+                    Err(error) => {
+                        Err(Error::invalid(format!("Error occurred while GetObject. {error}")))
+                    }
+                }
+            }
+            _ => Err(Error::invalid("Please provide a source for function code.")),
+        }
+    }
+
     /// Changes a function and what invocations run, together. Blocks for the disk.
     pub(crate) fn change<T>(
         &self,
@@ -180,12 +224,21 @@ impl Service {
         })
     }
 
-    /// Settles behind the answer, so that the caller sees the state before.
+    /// Settles behind the answer, so that the caller sees the state before; again and again while
+    /// the disk doesn't take it.
     pub(crate) fn settle_later(self: &Arc<Self>, arn: FunctionArn, revision: String) {
         let service = self.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = service.settle(&arn, &revision) {
-                tracing::error!(%error, function = %arn, "a change has not settled");
+        tokio::spawn(async move {
+            loop {
+                let settle = {
+                    let (service, arn, revision) = (service.clone(), arn.clone(), revision.clone());
+                    blocking(move || service.settle(&arn, &revision))
+                };
+                match settle.await {
+                    Ok(()) => return,
+                    Err(error) => tracing::error!(%error, function = %arn, "not settled yet"),
+                }
+                tokio::time::sleep(SETTLE_AGAIN).await;
             }
         });
     }
@@ -592,21 +645,4 @@ fn logging(record: &mut FunctionRecord, given: &Value, name: &str) -> Result<(),
         logging.group = if group.is_empty() { format!("/aws/lambda/{name}") } else { group };
     }
     Ok(())
-}
-
-/// The zip of a request, decoded. Other sources of code are told apart from none.
-pub(crate) fn zip_file(code: &Value) -> Result<Vec<u8>, Error> {
-    let given = |key: &str| !code[key].is_null();
-    if given("ImageUri") {
-        return Err(Error::not_implemented("Code.ImageUri"));
-    }
-    if given("S3Bucket") || given("S3Key") {
-        return Err(Error::not_implemented("Code.S3Bucket"));
-    }
-    let Some(text) = code["ZipFile"].as_str() else {
-        return Err(Error::invalid("Please provide a source for function code."));
-    };
-    base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .map_err(|_| Error::new("SerializationException", "ZipFile is not base64"))
 }

@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use coldframe_core::invoke::Invoker;
 use coldframe_core::limits::{CREATE_REQUEST_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX};
+use coldframe_core::objects::Objects;
 use coldframe_core::packages::Packages;
 use coldframe_core::{FunctionArn, RequestId};
 use coldframe_store::Store;
@@ -60,6 +61,7 @@ pub struct Service {
     store: Store,
     packages: Arc<dyn Packages>,
     invoker: Arc<dyn Invoker>,
+    objects: Option<Arc<dyn Objects>>,
     default_region: Arc<str>,
     serving: serving::Catalogue,
     /// Held while the catalogue and what serves change together.
@@ -114,6 +116,7 @@ impl Service {
             store,
             packages,
             invoker,
+            objects: None,
             default_region: default_region.into(),
             serving: serving::Catalogue::default(),
             settling: Mutex::new(()),
@@ -127,6 +130,11 @@ impl Service {
             }
         }
         Ok(service)
+    }
+
+    /// From where packages come that requests name and don't bring.
+    pub fn fetch_from(&mut self, objects: Arc<dyn Objects>) {
+        self.objects = Some(objects);
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer.

@@ -7,17 +7,27 @@ import base64
 import collections
 import hashlib
 import json
+import os
+import random
+import sqlite3
+import statistics
+import subprocess
+import sys
 import tempfile
 import textwrap
+import time
 import unittest
 import urllib.parse
 import urllib.request
 import uuid
+from pathlib import Path
 
 import botocore.exceptions
 
 import schema
+import services
 import support
+import tools
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
 LAYER = "arn:aws:lambda:us-east-1:000000000000:layer:"
@@ -51,10 +61,12 @@ def package(text):
 
 class Control(unittest.TestCase):
     options = ()
+    variables = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.service = cls.enterClassContext(support.Service(*cls.options))
+        service = support.Service(*cls.options, variables=cls.variables)
+        cls.service = cls.enterClassContext(service)
         cls.client = cls.service.client()
         # Every answer of these tests is of AWS's model, too.
         schema.watch(cls.client)
@@ -1469,6 +1481,295 @@ class Provisioned(Control):
                     self.reached("kept", "1", "READY", client)
                     told = support.invoke(client, "kept", Qualifier="1").json
                     self.assertEqual(told["initialised"], "provisioned-concurrency")
+
+
+class FromS3(Control):
+    """Code that lies in an S3, in a bucket that is nobody else's."""
+
+    variables = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.s3 = cls.enterClassContext(services.Moto())
+        cls.options = ["--s3-endpoint", cls.s3.url]
+        super().setUpClass()
+        cls.bucket = cls.s3.client()
+        cls.bucket.create_bucket(Bucket="code")
+
+    def put(self, key, body, bucket="code"):
+        return self.bucket.put_object(Bucket=bucket, Key=key, Body=body)
+
+    def deploy_from(self, name, **where):
+        config = {"Runtime": support.python_runtime(), "Handler": "app.handler"}
+        made = self.client.create_function(
+            FunctionName=name, Role=support.ROLE, Code=where, Timeout=30, **config
+        )
+        self.addCleanup(self.gone, name)
+        self.client.get_waiter("function_active_v2").wait(
+            FunctionName=name, WaiterConfig={"Delay": 0.02}
+        )
+        return made
+
+    def test_functions_and_layers(self):
+        key = "a folder/with ü & +.zip"
+        self.put(key, package("one"))
+        made = self.deploy_from("s3", S3Bucket="code", S3Key=key)
+        sha256 = base64.b64encode(hashlib.sha256(package("one")).digest()).decode()
+        self.assertEqual(made["CodeSha256"], sha256)
+        self.assertEqual(self.told("s3")["text"], "one")
+        self.bucket.put_bucket_versioning(
+            Bucket="code", VersioningConfiguration={"Status": "Enabled"}
+        )
+        two = self.put(key, package("two"))["VersionId"]
+        self.put(key, package("three"))
+        where = {"S3Bucket": "code", "S3Key": key}
+        for version, text in [({"S3ObjectVersion": two}, "two"), ({}, "three")]:
+            self.client.update_function_code(FunctionName="s3", **where, **version)
+            support.updated(self.client, "s3")
+            self.assertEqual(self.told("s3")["text"], text)
+        layer = self.client.publish_layer_version(LayerName="s3", Content=where)
+        self.assertEqual(layer["Content"]["CodeSize"], len(package("three")))
+        self.client.delete_layer_version(LayerName="s3", VersionNumber=1)
+
+    def test_more_than_a_request_may_bring(self):
+        big = random.Random(1).randbytes(60_000_000)
+        self.put("big.zip", support.zip_of({"app.py": TELLS % "big", "random": big}))
+        self.deploy_from("big", S3Bucket="code", S3Key="big.zip")
+        self.assertEqual(self.told("big")["text"], "big")
+
+    def test_refusals(self):
+        self.put("no.zip", b"no zip")
+        invalid = "InvalidParameterValueException"
+        failed = "Error occurred while GetObject. S3 Error Code:"
+        for bucket, key, message in [
+            (
+                "absent",
+                "k",
+                f"{failed} NoSuchBucket. S3 Error Message: The specified bucket does not exist",
+            ),
+            (
+                "code",
+                "absent",
+                f"{failed} NoSuchKey. S3 Error Message: The specified key does not exist.",
+            ),
+            (
+                "code",
+                "no.zip",
+                "Could not unzip uploaded file. Please check your file, then try to upload again.",
+            ),
+        ]:
+            self.fails(
+                invalid,
+                message,
+                lambda bucket=bucket, key=key: self.deploy_from(
+                    "no", S3Bucket=bucket, S3Key=key
+                ),
+            )
+        self.fails(
+            invalid,
+            "Please provide a source for function code.",
+            lambda: self.deploy_from("no", S3Bucket="code"),
+        )
+        with support.Service() as other:
+            response = self.fails_at(other.client(), S3Bucket="code", S3Key="k")
+            self.assertIn("--s3-endpoint", response["Error"]["Message"])
+
+    def fails_at(self, client, **where):
+        with self.assertRaises(client.exceptions.InvalidParameterValueException) as raised:
+            client.publish_layer_version(LayerName="no", Content=where)
+        return raised.exception.response
+
+
+class Cli(Control):
+    """The AWS CLI, as its users type it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.directory = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(cls.directory),
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": support.REGION,
+            "AWS_PAGER": "",
+        }
+
+    def aws(self, *words):
+        program = Path(sys.executable).parent / "aws"
+        command = [program, "--endpoint-url", self.service.url, "--output", "json", "lambda"]
+        out = tools.run(*command, *words, env=self.environment).stdout
+        return json.loads(out) if out.strip() else None
+
+    def test_a_release(self):
+        name = self.deploy("released")
+        of = ["--function-name", name]
+        zipped = self.directory / "two.zip"
+        zipped.write_bytes(package("two"))
+        self.assertEqual(self.aws("publish-version", *of)["Version"], "1")
+        updated = self.aws(
+            "update-function-code", *of, "--zip-file", f"fileb://{zipped}", "--publish"
+        )
+        self.assertEqual(updated["Version"], "2")
+        self.aws("wait", "published-version-active", *of, "--qualifier", "2")
+        alias = ["--name", "live", "--function-version", "1"]
+        weights = ["--routing-config", "AdditionalVersionWeights={2=1.0}"]
+        made = self.aws("create-alias", *of, *alias, *weights)
+        self.assertEqual(made["RoutingConfig"], {"AdditionalVersionWeights": {"2": 1.0}})
+        out = self.directory / "out.json"
+        seen = self.aws("invoke", *of, "--qualifier", "live", str(out))
+        self.assertEqual(seen["ExecutedVersion"], "2")
+        self.assertEqual(json.loads(out.read_text())["text"], "two")
+        listed = self.aws("list-versions-by-function", *of, "--page-size", "1")
+        self.assertEqual([one["Version"] for one in listed["Versions"]], ["$LATEST", "1", "2"])
+        self.assertEqual(len(self.aws("list-aliases", *of)["Aliases"]), 1)
+        self.aws("delete-alias", *of, "--name", "live")
+
+    def test_layers_permissions_tags_and_limits(self):
+        name = self.deploy("configured")
+        of = ["--function-name", name]
+        zipped = self.directory / "layer.zip"
+        zipped.write_bytes(support.zip_of({"python/shared.py": "NAME = 'cli'"}))
+        layer = ["--layer-name", "cli", "--zip-file", f"fileb://{zipped}"]
+        made = self.aws("publish-layer-version", *layer, "--compatible-runtimes", "python3.12")
+        arn = made["LayerVersionArn"]
+        self.aws("update-function-configuration", *of, "--layers", arn)
+        self.aws("wait", "function-updated-v2", *of)
+        found = self.aws("get-layer-version-by-arn", "--arn", arn)
+        self.assertEqual(found["Version"], 1)
+        self.assertEqual(len(self.aws("list-layers")["Layers"]), 1)
+        self.aws("delete-layer-version", "--layer-name", "cli", "--version-number", "1")
+        statement = ["--statement-id", "s3", "--action", "lambda:InvokeFunction"]
+        self.aws("add-permission", *of, *statement, "--principal", "s3.amazonaws.com")
+        policy = json.loads(self.aws("get-policy", *of)["Policy"])
+        self.assertEqual(policy["Statement"][0]["Sid"], "s3")
+        self.aws("remove-permission", *of, "--statement-id", "s3")
+        self.aws("tag-resource", "--resource", ARN + name, "--tags", "team=a,stage=test")
+        self.aws("untag-resource", "--resource", ARN + name, "--tag-keys", "team")
+        tags = self.aws("list-tags", "--resource", ARN + name)["Tags"]
+        self.assertEqual(tags, {"stage": "test"})
+        reserved = ["--reserved-concurrent-executions", "5"]
+        self.aws("put-function-concurrency", *of, *reserved)
+        shown = self.aws("get-function", *of)
+        self.assertEqual(shown["Concurrency"], {"ReservedConcurrentExecutions": 5})
+        self.assertEqual(shown["Configuration"]["Layers"][0]["Arn"], arn)
+        limits = self.aws("get-account-settings")["AccountLimit"]
+        self.assertEqual(limits["UnreservedConcurrentExecutions"], 995)
+
+
+class Kept(unittest.TestCase):
+    """What the store promises of many functions, and of a disk that is full."""
+
+    def many(self, directory, count):
+        """Data with so many functions, all like one that was created."""
+        data = str(Path(directory) / str(count))
+        with support.Service(data=data) as service:
+            support.deploy(service.client(), "f00000", package("one"))
+        store = sqlite3.connect(Path(data) / "store.sqlite")
+        [columns] = store.execute("SELECT * FROM function").fetchall()
+        account, region, _, record, *rest = columns
+        places = ",".join("?" * len(columns))
+        with store:
+            for number in range(1, count):
+                name = f"f{number:05}"
+                row = [account, region, name, record.replace("f00000", name), *rest]
+                store.execute(f"INSERT INTO function VALUES ({places})", row)
+        store.close()
+        return data
+
+    def test_ten_thousand_functions(self):
+        with tempfile.TemporaryDirectory() as directory:
+            few, many = self.many(directory, 10), self.many(directory, 10_000)
+            starts = []
+            for _ in range(5):
+                service = support.Service(data=many)
+                began = time.monotonic()
+                service.start()
+                starts.append(time.monotonic() - began)
+                service.stop()
+            print(f"start with 10,000 functions: {min(starts) * 1000:.0f} ms", file=sys.stderr)
+            self.assertLess(min(starts), 0.2, starts)
+            with support.Service(data=few) as few, support.Service(data=many) as many:
+                client, marker, markers, names = many.client(), {}, [], []
+                while True:
+                    page = client.list_functions(**marker)
+                    names += [one["FunctionName"] for one in page["Functions"]]
+                    if "NextMarker" not in page:
+                        break
+                    marker = {"Marker": page["NextMarker"]}
+                    markers.append(marker)
+                self.assertEqual(names, [f"f{number:05}" for number in range(10_000)])
+                self.ratio_below(
+                    1.5,
+                    "list pages, the first and the last",
+                    lambda: client.list_functions(**markers[0]),
+                    lambda: client.list_functions(**markers[-2]),
+                    50,
+                )
+                self.ratio_below(
+                    1.2,
+                    "warm, with 10 functions and with 10,000",
+                    lambda: self.assertEqual(few.invoke_plain("f00000")[0], 200),
+                    lambda: self.assertEqual(many.invoke_plain("f00000")[0], 200),
+                    400,
+                )
+
+    def ratio_below(self, limit, what, one, other, times):
+        """Turn by turn, so that whatever else the machine does is done to both; and in rounds, as
+        it is not done evenly."""
+        for _ in range(5):
+            taken = [[], []]
+            for _ in range(times):
+                for call, own in zip([one, other], taken):
+                    began = time.monotonic()
+                    call()
+                    own.append(time.monotonic() - began)
+            first, second = [statistics.median(own) * 1000 for own in taken]
+            print(f"{what}: {first:.2f} ms and {second:.2f} ms", file=sys.stderr)
+            if second < limit * first:
+                return
+        self.fail(f"{what}: {second / first:.2f} times as long, five times over")
+
+    @unittest.skipIf(os.geteuid() != 0, "mounts a small disk")
+    def test_a_full_disk(self):
+        data = tempfile.mkdtemp()
+        self.addCleanup(os.rmdir, data)
+        small = ["mount", "-t", "tmpfs", "-o", "size=8m", "coldframe-test", data]
+        subprocess.run(small, check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", data], check=True)
+        service = support.Service(data=data).start()
+        client, kept, zipped = service.client(), [], package("one")
+        support.deploy(client, "f0", zipped)
+        kept.append("f0")
+        big = {"Variables": {"BIG": "x" * 3900}}
+        full = None
+        while not full:
+            self.assertLess(len(kept), 3000)
+            name = f"f{len(kept)}"
+            try:
+                support.create(client, name, zipped, Environment=big)
+                kept.append(name)
+            except client.exceptions.ServiceException as error:
+                full = error.response["Error"]["Message"]
+        self.assertEqual(full, "The disk of this server is full. Nothing was changed.")
+        self.assertGreater(len(kept), 10)
+        # It reads and runs on.
+        self.assertEqual(support.invoke(client, "f0").json["text"], "one")
+        for name in kept:
+            client.get_function(FunctionName=name)
+        subprocess.run(["mount", "-o", "remount,size=64m", data], check=True)
+        # What was on its way arrives once there is room.
+        for name in kept:
+            client.get_waiter("function_active_v2").wait(
+                FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 300}
+            )
+        support.deploy(client, "afterwards", zipped)
+        service.kill()
+        with support.Service(data=data) as service:
+            client = service.client()
+            for name in [*kept, "afterwards"]:
+                client.get_function(FunctionName=name)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ pub mod invoke;
 pub mod lifecycle;
 pub mod limits;
 pub mod log;
+pub mod objects;
 pub mod packages;
 pub mod shutdown;
 pub mod sigv4;

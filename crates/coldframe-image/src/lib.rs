@@ -18,7 +18,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coldframe_core::limits::ZIPPED_BYTES_MAX;
 use coldframe_core::packages::{Package, PackageError, Packages};
 use sha2::{Digest, Sha256};
 
@@ -79,9 +78,6 @@ fn remove(path: &Path) {
 
 impl Packages for PackageStore {
     fn admit(&self, zip: &[u8]) -> Result<Package, PackageError> {
-        if zip.len() > ZIPPED_BYTES_MAX {
-            return Err(PackageError::ZippedTooLarge);
-        }
         let sha256: [u8; 32] = Sha256::digest(zip).into();
         let place = self.place(&sha256);
         if place.exists() {
@@ -114,9 +110,6 @@ impl Packages for PackageStore {
     }
 
     fn examine(&self, zip: &[u8]) -> Result<Package, PackageError> {
-        if zip.len() > ZIPPED_BYTES_MAX {
-            return Err(PackageError::ZippedTooLarge);
-        }
         let unzipped_bytes = unpack::examine(zip)?;
         let sha256 = Sha256::digest(zip).into();
         Ok(Package { sha256, zipped_bytes: zip.len() as u64, unzipped_bytes })

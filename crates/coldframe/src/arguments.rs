@@ -74,6 +74,10 @@ pub(crate) struct Service {
     /// A port of this host's loopback that functions reach at the same 127.0.0.1 address. Repeatable.
     #[arg(long = "allow-host-port", value_name = "PORT")]
     pub(crate) allow_host_port: Vec<u16>,
+    /// The S3 that code is fetched from when a request names a bucket: http://HOST:PORT. Requests are
+    /// signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY if they are set.
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    pub(crate) s3_endpoint: Option<crate::objects::Endpoint>,
     /// Sandboxes kept ready for the next cold starts.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub(crate) ready: usize,
@@ -100,6 +104,7 @@ impl Service {
             concurrency: coldframe_core::limits::ACCOUNT_CONCURRENCY,
             region: "us-east-1".to_owned(),
             allow_host_port: Vec::new(),
+            s3_endpoint: None,
             ready: 1,
             stream_rate: StreamRate(Some(Rate::default())),
             layer: None,

@@ -8,6 +8,7 @@ mod doctor;
 mod environments;
 mod instance;
 mod logs;
+mod objects;
 mod run;
 mod service;
 mod up;

@@ -25,6 +25,7 @@ use crate::admin::Admin;
 use crate::arguments;
 use crate::bootstraps::BOOTSTRAPS;
 use crate::instance::{Instance, PREFIX, is_alive};
+use crate::objects::S3;
 
 /// Size of `/tmp` that ready sandboxes have: AWS's default, MB.
 const READY_SCRATCH_MB: u32 = 512;
@@ -94,8 +95,9 @@ impl Service {
             .context("cannot open the store")?;
         let packages = PackageStore::open(instance.data.join("packages"))
             .context("cannot open the packages")?;
-        let api = Api::new(store, Arc::new(packages), engine.clone(), &options.region)
+        let mut api = Api::new(store, Arc::new(packages), engine.clone(), &options.region)
             .context("cannot read the store")?;
+        api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone())));
         let api = Arc::new(api);
         let region = options.region.clone();
         let admin = Admin { api: api.clone(), engine: engine.clone(), logs, region };

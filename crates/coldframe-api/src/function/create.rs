@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{apply, configuration, last_modified, package_error, resolve, zip_file};
+use super::{apply, configuration, last_modified, package_error, resolve};
 use crate::version::publish;
 use crate::{Call, Error, Reply, Service, blocking, code, code_signing, json, set, tag};
 
@@ -84,7 +84,7 @@ impl Service {
         if self.store.get(&named.arn).is_some() {
             return Err(exists());
         }
-        let zip = zip_file(&body["Code"])?;
+        let zip = self.zip_of(&call, &body["Code"]).await?;
         let (service, arn) = (self.clone(), named.arn.clone());
         let runtime = record.runtime.clone().unwrap_or_default();
         let created = blocking(move || {

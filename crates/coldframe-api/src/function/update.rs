@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::create::architectures;
 use super::{
     Named, Which, apply, check_changeable, check_revision, configuration, last_modified, named,
-    package_error, zip_file,
+    package_error,
 };
 use crate::layer::check_unzipped;
 use crate::version::publish;
@@ -27,7 +27,7 @@ impl Service {
                 "Please don't provide ImageUri when updating a function with packageType Zip.",
             ));
         }
-        let zip = zip_file(&call.json)?;
+        let zip = self.zip_of(&call, &call.json).await?;
         let dry_run = call.json["DryRun"].as_bool() == Some(true);
         let service = self.clone();
         let package = blocking(move || {

@@ -8,13 +8,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::own;
-use crate::function::{last_modified, package_error, zip_file};
+use crate::function::{last_modified, package_error};
 use crate::{Call, Error, Reply, Service, blocking, code, json};
 
 impl Service {
     pub(crate) async fn publish_layer_version(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let arn = own(&call)?;
-        let zip = zip_file(&call.json["Content"])?;
+        let zip = self.zip_of(&call, &call.json["Content"]).await?;
         let texts = |key: &str| {
             let given = call.json[key].as_array()?;
             Some(given.iter().filter_map(Value::as_str).map(str::to_owned).collect())
