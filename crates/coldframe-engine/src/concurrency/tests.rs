@@ -102,6 +102,8 @@ fn version(name: &str, number: &str) -> Arc<coldframe_core::FunctionVersion> {
         tracing: coldframe_core::Tracing::PassThrough,
         log_format: coldframe_core::LogFormat::Text,
         application_log_level: None,
+        system_log_level: None,
+        tenant_isolation: false,
         log_group: String::new(),
     })
 }
