@@ -15,7 +15,7 @@ pub struct Caller {
 
 impl Caller {
     /// From `Authorization` or the presigned query; unsigned requests act in the default account.
-    pub(crate) fn of(headers: &HeaderMap, query: &str, default_region: &Arc<str>) -> Self {
+    pub fn of(headers: &HeaderMap, query: &str, default_region: &Arc<str>) -> Self {
         let authorization = headers.get("authorization").and_then(|value| value.to_str().ok());
         let credential = authorization
             .and_then(|text| text.split_once("Credential="))

@@ -283,9 +283,9 @@ impl Service {
         ended.unwrap_or_else(|error| Err(Error::service(&error)))
     }
 
-    /// Whether there is such a function.
-    pub fn exists(&self, arn: &FunctionArn) -> bool {
-        self.store.get(arn).is_some()
+    /// The log group of a function; `None` if there is no such function.
+    pub fn log_group(&self, arn: &FunctionArn) -> Option<String> {
+        self.store.get(arn).map(|record| record.logging.group.clone())
     }
 }
 

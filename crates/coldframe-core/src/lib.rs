@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod log;
 pub mod objects;
+pub mod observe;
 pub mod packages;
 pub mod shutdown;
 pub mod sigv4;

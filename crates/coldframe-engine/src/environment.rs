@@ -24,6 +24,7 @@ use coldframe_core::event::{self, InitPhase, Status};
 use coldframe_core::invoke::Invocation;
 use coldframe_core::lifecycle::{Action, Event, Phase};
 use coldframe_core::limits::{INIT_LIMIT, OPEN_FILES_MAX, PROCESSES_MAX};
+use coldframe_core::observe::Listener;
 use coldframe_core::{BoxFuture, EnvironmentId, FunctionVersion};
 use coldframe_runtime_api::telemetry::{About, Dial};
 use coldframe_runtime_api::{
@@ -33,7 +34,6 @@ use coldframe_sandbox::{self as sandbox, Created, Sandbox};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::FunctionLog;
 use crate::concurrency::Slot;
 use crate::environment_variables::{self, Credentials};
 use crate::output::{Outputs, Tail};
@@ -178,7 +178,10 @@ async fn make(
         events,
         start,
         variables,
-        log: Log { function: living.shared.logs.of(&function.arn), stream: log_stream, tail: None },
+        log: Log {
+            listener: living.shared.observer.environment(&function, living.id, &log_stream),
+            tail: None,
+        },
         about,
         runtime: None,
         extensions: Vec::new(),
@@ -316,8 +319,7 @@ struct Response {
 }
 
 struct Log {
-    function: Arc<FunctionLog>,
-    stream: Arc<str>,
+    listener: Box<dyn Listener>,
     tail: Option<Tail>,
 }
 

@@ -11,7 +11,6 @@
 mod concurrency;
 mod environment;
 mod environment_variables;
-mod logs;
 mod output;
 mod pool;
 mod runtimes;
@@ -26,12 +25,12 @@ use std::time::Duration;
 use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, Invoker, ProvisionedState, Refusal, StreamedAnswer,
 };
+use coldframe_core::observe::Observer;
 use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_runtime_api::stream;
 use coldframe_sandbox::Driver;
 use tokio::sync::{Notify, oneshot};
 
-pub use self::logs::{FunctionLog, LogLine, Logs};
 pub use self::runtimes::{Bootstraps, HostRuntime, HostRuntimes};
 pub use self::view::{EnvironmentView, Moment};
 pub use coldframe_runtime_api::ExtensionView;
@@ -64,7 +63,7 @@ pub(crate) struct Shared {
     driver: Arc<dyn Driver>,
     options: Options,
     runtimes: HostRuntimes,
-    logs: Arc<Logs>,
+    observer: Arc<dyn Observer>,
     pools: RwLock<HashMap<String, Arc<Pool>>>,
     environments: Mutex<HashMap<coldframe_core::EnvironmentId, Arc<view::Handle>>>,
     concurrency: Concurrency,
@@ -84,7 +83,7 @@ impl Engine {
     pub fn new(
         driver: Arc<dyn Driver>,
         runtimes: HostRuntimes,
-        logs: Arc<Logs>,
+        observer: Arc<dyn Observer>,
         options: Options,
     ) -> Self {
         let concurrency = Concurrency::new(options.account_concurrency);
@@ -92,7 +91,7 @@ impl Engine {
             driver,
             options,
             runtimes,
-            logs,
+            observer,
             pools: RwLock::default(),
             environments: Mutex::default(),
             concurrency,

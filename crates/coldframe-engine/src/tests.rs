@@ -27,7 +27,7 @@ fn fixture(memory_mb: u64, concurrency: usize) -> Fixture {
         stream_rate: None,
         layer: None,
     };
-    let engine = Engine::new(Arc::new(driver.clone()), runtimes, Arc::default(), options);
+    let engine = Engine::new(Arc::new(driver.clone()), runtimes, Arc::new(()), options);
     let function = function("f", code.path());
     Fixture { engine: Arc::new(engine), driver, function, _code: code }
 }

@@ -6,13 +6,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use coldframe_api::model;
 use coldframe_core::event::Event;
 use coldframe_core::{AccountId, FunctionArn};
-use coldframe_engine::{Engine, EnvironmentView, LogLine, Logs, Moment};
+use coldframe_engine::{Engine, EnvironmentView, Moment};
+use coldframe_observe::{Line, Observe};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -25,13 +26,13 @@ use crate::service::{Body, full};
 pub(crate) struct Admin {
     pub(crate) api: Arc<coldframe_api::Service>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) logs: Arc<Logs>,
+    pub(crate) observe: Observe,
     pub(crate) region: String,
 }
 
 impl Admin {
     /// The answer, if the request is for this API.
-    pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+    pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let path = request.uri().path().strip_prefix("/_coldframe/")?;
         if path.starts_with("code/") {
             return None;
@@ -51,7 +52,7 @@ impl Admin {
                 reply(StatusCode::OK, &json!({ "environments": all }))
             }
             "environments" => self.environment(name),
-            "logs" => self.logs(name, request.uri().query().unwrap_or_default()),
+            "logs" => self.logs(name, request.uri().query().unwrap_or_default()).await,
             _ => problem(StatusCode::NOT_FOUND, "the admin API has environments and logs"),
         })
     }
@@ -68,7 +69,7 @@ impl Admin {
         }
     }
 
-    fn logs(&self, name: &str, query: &str) -> Response<Body> {
+    async fn logs(&self, name: &str, query: &str) -> Response<Body> {
         let name = name.replace("%3A", ":").replace("%3a", ":");
         let Ok(identifier) = model::name::parse(&name) else {
             return problem(StatusCode::BAD_REQUEST, "this is no function's name or ARN");
@@ -79,13 +80,21 @@ impl Admin {
             region: identifier.region.unwrap_or_else(|| self.region.clone()).into(),
             name: identifier.name.into(),
         };
-        if !self.api.exists(&arn) {
+        let Some(group) = self.api.log_group(&arn) else {
             return problem(StatusCode::NOT_FOUND, &format!("Function not found: {arn}"));
-        }
-        let (kept, following) = self.logs.of(&arn).follow();
+        };
+        self.observe.settle().await;
+        let own = Arc::new(OwnStreams::new(&group, &arn.name));
+        let (observe, its) = (self.observe.clone(), own.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            observe.follow(&arn.account, &arn.region, &group, |stream| its.has(stream))
+        });
+        let Ok((kept, following)) = read.await else {
+            return problem(StatusCode::INTERNAL_SERVER_ERROR, "the log cannot be read");
+        };
         let follow = query.split('&').any(|pair| pair == "follow=true");
         let body = if follow {
-            followed(kept, following)
+            followed(kept, following, own)
         } else {
             full(Full::new(kept.iter().flat_map(log_line).collect::<Vec<u8>>().into()))
         };
@@ -96,8 +105,25 @@ impl Admin {
     }
 }
 
+/// Which streams of a log group are a function's own (service-api.md §10.2).
+struct OwnStreams(Option<String>);
+
+impl OwnStreams {
+    fn new(group: &str, name: &str) -> Self {
+        Self((group != format!("/aws/lambda/{name}")).then(|| format!("/{name}[")))
+    }
+
+    fn has(&self, stream: &str) -> bool {
+        self.0.as_ref().is_none_or(|part| stream.contains(part))
+    }
+}
+
 /// Lines as they come. A reader that is too slow misses some and is told.
-fn followed(kept: Vec<LogLine>, mut following: broadcast::Receiver<LogLine>) -> Body {
+fn followed(
+    kept: Vec<Line>,
+    mut following: broadcast::Receiver<Line>,
+    own: Arc<OwnStreams>,
+) -> Body {
     let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(64);
     tokio::spawn(async move {
         let first: Vec<u8> = kept.iter().flat_map(log_line).collect();
@@ -107,6 +133,7 @@ fn followed(kept: Vec<LogLine>, mut following: broadcast::Receiver<LogLine>) -> 
         loop {
             let text = tokio::select! {
                 line = following.recv() => match line {
+                    Ok(line) if !own.has(&line.stream) => continue,
                     Ok(line) => log_line(&line),
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         format!("{}\n", json!({ "missed": missed })).into_bytes()
@@ -136,8 +163,10 @@ impl futures_core::Stream for Received {
     }
 }
 
-fn log_line(line: &LogLine) -> Vec<u8> {
-    let object = json!({ "time": time(line.at), "stream": &*line.stream, "message": &*line.text });
+fn log_line(line: &Line) -> Vec<u8> {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(line.at);
+    let message = line.text.strip_suffix('\n').unwrap_or(&line.text);
+    let object = json!({ "time": time(at), "stream": &*line.stream, "message": message });
     format!("{object}\n").into_bytes()
 }
 

@@ -78,6 +78,9 @@ pub(crate) struct Service {
     /// signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY if they are set.
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
     pub(crate) s3_endpoint: Option<crate::objects::Endpoint>,
+    /// Size of all logs together on the disk: the oldest go first.
+    #[arg(long, default_value_t = 1024, value_name = "MB")]
+    pub(crate) log_storage: u64,
     /// Sandboxes kept ready for the next cold starts.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub(crate) ready: usize,
@@ -105,6 +108,7 @@ impl Service {
             region: "us-east-1".to_owned(),
             allow_host_port: Vec::new(),
             s3_endpoint: None,
+            log_storage: 1024,
             ready: 1,
             stream_rate: StreamRate(Some(Rate::default())),
             layer: None,

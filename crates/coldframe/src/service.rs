@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use coldframe_api::Service as Api;
-use coldframe_engine::{Engine, HostRuntimes, Logs, Options};
+use coldframe_engine::{Engine, HostRuntimes, Options};
 use coldframe_image::PackageStore;
+use coldframe_observe::{Observe, OtlpOptions};
 use coldframe_sandbox::namespaces::{self, NamespaceDriver};
 use coldframe_store::Store;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -24,8 +25,10 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::arguments;
 use crate::bootstraps::BOOTSTRAPS;
+use crate::companions::Companions;
 use crate::instance::{Instance, PREFIX, is_alive};
 use crate::objects::S3;
+use crate::observed::Observed;
 
 /// Size of `/tmp` that ready sandboxes have: AWS's default, MB.
 const READY_SCRATCH_MB: u32 = 512;
@@ -37,9 +40,17 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) driver: Arc<NamespaceDriver>,
     engine: Arc<Engine>,
+    observe: Observe,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
     instance: Instance,
+}
+
+/// Everything that listens at the one address.
+struct Front {
+    api: Arc<Api>,
+    admin: Admin,
+    companions: Companions,
 }
 
 /// The driver alone.
@@ -80,7 +91,18 @@ impl Service {
             .with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().context("cannot listen")?;
         let driver = Arc::new(driver(&mut instance, options)?);
-        let logs = Arc::new(Logs::default());
+        let otlp = OtlpOptions::from_variables(|name| std::env::var(name).ok());
+        let otlp = otlp.unwrap_or_else(|why| {
+            // Set for other programs, perhaps.
+            tracing::warn!(why, "telemetry is not sent on");
+            None
+        });
+        let observe = Observe::start(coldframe_observe::Options {
+            directory: instance.data.join("logs"),
+            stored_bytes_max: options.log_storage.saturating_mul(1024 * 1024),
+            otlp,
+        })
+        .context("cannot start the writer of logs")?;
         let engine_options = Options {
             idle_timeout: options.idle_timeout,
             memory_mb: options.memory.unwrap_or_else(host_memory_mb),
@@ -88,21 +110,27 @@ impl Service {
             stream_rate: options.stream_rate.0,
             layer: options.layer.clone(),
         };
-        let engine = Engine::new(driver.clone(), runtimes(&instance), logs.clone(), engine_options);
+        let observer = Arc::new(observe.clone());
+        let engine = Engine::new(driver.clone(), runtimes(&instance), observer, engine_options);
         let engine = Arc::new(engine);
         let store = instance.data.join("store.sqlite");
         let store = Store::open((!instance.ephemeral).then_some(store.as_path()))
             .context("cannot open the store")?;
         let packages = PackageStore::open(instance.data.join("packages"))
             .context("cannot open the packages")?;
-        let mut api = Api::new(store, Arc::new(packages), engine.clone(), &options.region)
+        let invoker = Arc::new(Observed { engine: engine.clone(), observe: observe.clone() });
+        let mut api = Api::new(store, Arc::new(packages), invoker, &options.region)
             .context("cannot read the store")?;
         api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone())));
         let api = Arc::new(api);
         let region = options.region.clone();
-        let admin = Admin { api: api.clone(), engine: engine.clone(), logs, region };
+        let admin =
+            Admin { api: api.clone(), engine: engine.clone(), observe: observe.clone(), region };
+        let companions =
+            Companions { observe: observe.clone(), region: options.region.as_str().into() };
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(serve(listener, api, Arc::new(admin), stopped));
+        let front = Arc::new(Front { api, admin, companions });
+        let served = tokio::spawn(serve(listener, front, stopped));
         driver.keep_ready();
         // Off the way to readiness: what killed services have left, and the table of operations.
         let sweeper = driver.clone();
@@ -110,7 +138,7 @@ impl Service {
             coldframe_api::model::Model::get();
             sweeper.sweep(PREFIX, is_alive);
         });
-        Ok(Self { address, driver, engine, stop, served, instance })
+        Ok(Self { address, driver, engine, observe, stop, served, instance })
     }
 
     /// Takes nothing new, lets running invocations finish, shuts every environment down.
@@ -120,7 +148,9 @@ impl Service {
         let _ = self.served.await;
         let driver = self.driver;
         drop(self.engine);
+        let observe = self.observe;
         let _ = tokio::task::spawn_blocking(move || driver.close()).await;
+        observe.close().await;
         drop(self.instance);
     }
 }
@@ -133,12 +163,7 @@ fn host_memory_mb() -> u64 {
     kib.map_or(1024, |kib| kib / 1024)
 }
 
-async fn serve(
-    listener: TcpListener,
-    api: Arc<Api>,
-    admin: Arc<Admin>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
     let server = auto::Builder::new(TokioExecutor::new());
     let graceful = GracefulShutdown::new();
     loop {
@@ -155,10 +180,10 @@ async fn serve(
             _ = stopped.changed() => break,
         };
         let _ = stream.set_nodelay(true);
-        let (api, admin) = (api.clone(), admin.clone());
+        let front = front.clone();
         let service = service_fn(move |request| {
-            let (api, admin) = (api.clone(), admin.clone());
-            async move { Ok::<_, Infallible>(answer(&api, &admin, request).await) }
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request).await) }
         });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
@@ -171,16 +196,21 @@ async fn serve(
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), graceful.shutdown()).await;
 }
 
-async fn answer(api: &Arc<Api>, admin: &Admin, request: Request<Incoming>) -> Response<Body> {
-    if is_foreign(&request) {
-        return crate::admin::problem(
-            hyper::StatusCode::FORBIDDEN,
-            "a page of another origin must not use this service",
-        );
-    }
-    match admin.answer(&request) {
-        Some(reply) => reply,
-        None => api.handle(request).await.map(BodyExt::boxed),
+impl Front {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if is_foreign(&request) {
+            return crate::admin::problem(
+                hyper::StatusCode::FORBIDDEN,
+                "a page of another origin must not use this service",
+            );
+        }
+        if let Some(reply) = self.admin.answer(&request).await {
+            return reply;
+        }
+        match Companions::wants(&request) {
+            Some(wanted) => self.companions.answer(wanted, request).await,
+            None => self.api.handle(request).await.map(BodyExt::boxed),
+        }
     }
 }
 

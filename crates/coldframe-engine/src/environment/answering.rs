@@ -46,6 +46,7 @@ impl Environment {
         if self.server.telemetry().is_listening() {
             self.server.telemetry().emit(at, Item::Platform(event.clone()));
         }
+        self.log.listener.happened(at, &event);
         living.handle.happened(event);
     }
 
@@ -53,7 +54,7 @@ impl Environment {
         if let Some(tail) = &mut self.log.tail {
             tail.push(line);
         }
-        self.log.function.append(&self.log.stream, line);
+        self.log.listener.line(SystemTime::now(), line);
     }
 
     /// Takes what processes have written by now.
@@ -98,6 +99,7 @@ impl Environment {
 
     pub(super) fn tell_start(&mut self, living: &mut Living) {
         let Some(running) = &self.invocation else { return };
+        self.log.listener.invoked(SystemTime::now(), &running.invocation);
         let start = event::Event::Start {
             request_id: running.invocation.request_id,
             version: self.function.version.clone(),

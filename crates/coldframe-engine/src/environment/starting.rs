@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use coldframe_core::error::FunctionError;
 use coldframe_core::event::{self, InitPhase, Status};
@@ -91,7 +91,7 @@ impl Environment {
         {
             let line = log::init_start_line(&version.name, &version.arn);
             // Not part of any invocation's tail.
-            self.log.function.append(&self.log.stream, &line);
+            self.log.listener.line(SystemTime::now(), &line);
         }
         self.tell(living, event::Event::InitStart { phase });
         if names.is_empty() {

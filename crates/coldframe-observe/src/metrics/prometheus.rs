@@ -1,0 +1,235 @@
+//! The metrics as Prometheus reads them. Every name is defined here and nowhere else.
+
+use std::sync::atomic::AtomicU64;
+
+use coldframe_core::FunctionArn;
+use coldframe_core::observe::{Metric, Unit};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Labels {
+    account: String,
+    region: String,
+    function: String,
+}
+
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// From a millisecond to AWS's longest invocation.
+fn seconds() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        300.0, 900.0,
+    ])
+}
+
+/// Freezing and thawing take microseconds.
+fn short_seconds() -> Histogram {
+    Histogram::new([10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 0.1])
+}
+
+/// One of AWS's metrics.
+enum Kept {
+    Sum(Family<Labels, Counter>),
+    Latest(Gauges),
+    Seconds(Histograms),
+}
+
+pub(crate) struct Prometheus {
+    registry: Registry,
+    of_aws: Vec<Kept>,
+    environments: Gauges,
+    freeze: Histograms,
+    thaw: Histograms,
+    resets: Family<Labels, Counter>,
+    lines: Family<Labels, Counter>,
+    bytes: Family<Labels, Counter>,
+    dropped: Family<Labels, Counter>,
+    stored: Gauge,
+}
+
+fn labels(arn: &FunctionArn) -> Labels {
+    Labels {
+        account: arn.account.to_string(),
+        region: arn.region.to_string(),
+        function: arn.name.to_string(),
+    }
+}
+
+/// Whether CloudWatch shows the sum of the metric, or else its maximum (service-api.md §10.1).
+pub(crate) fn is_summed(metric: Metric) -> bool {
+    !matches!(
+        metric,
+        Metric::ConcurrentExecutions
+            | Metric::UnreservedConcurrentExecutions
+            | Metric::ProvisionedConcurrentExecutions
+            | Metric::ProvisionedConcurrencyUtilization
+            | Metric::ClaimedAccountConcurrency
+            | Metric::OffsetLag
+    )
+}
+
+/// `PostRuntimeExtensionsDuration` as `coldframe_lambda_post_runtime_extensions_duration`; what AWS
+/// lacks has no `lambda` in its name.
+fn name(metric: Metric) -> String {
+    let own = matches!(metric, Metric::ColdStarts | Metric::InitDuration);
+    let mut name = (if own { "coldframe" } else { "coldframe_lambda" }).to_owned();
+    let mut before = 'x';
+    for character in metric.name().chars() {
+        // `Url4xxCount` is `url_4xx_count`.
+        let begins = character.is_ascii_uppercase()
+            || character.is_ascii_digit() && !before.is_ascii_digit();
+        if begins {
+            name.push('_');
+        }
+        name.push(character.to_ascii_lowercase());
+        before = character;
+    }
+    name
+}
+
+impl Prometheus {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let of_aws = Metric::ALL.iter().map(|metric| {
+            let name = name(*metric);
+            let help = format!("{} as CloudWatch counts it", metric.name());
+            match metric.unit() {
+                Unit::Milliseconds => {
+                    let family = Histograms::new_with_constructor(seconds);
+                    registry.register(format!("{name}_seconds"), help, family.clone());
+                    Kept::Seconds(family)
+                }
+                // Its `_total` is put behind by the encoder.
+                _ if is_summed(*metric) => {
+                    let family = Family::default();
+                    registry.register(name, help, Family::clone(&family));
+                    Kept::Sum(family)
+                }
+                _ => {
+                    let family = Gauges::default();
+                    registry.register(name, help, family.clone());
+                    Kept::Latest(family)
+                }
+            }
+        });
+        let of_aws = of_aws.collect();
+        let freeze = Histograms::new_with_constructor(short_seconds);
+        let thaw = Histograms::new_with_constructor(short_seconds);
+        let environments = Gauges::default();
+        let [resets, lines, bytes, dropped] = std::array::from_fn(|_| Family::default());
+        let stored = Gauge::default();
+        let mut put = |name: &str, help: &str, family: &Family<Labels, Counter>| {
+            registry.register(name, help, family.clone());
+        };
+        put("coldframe_resets", "Resets after a timeout or crash", &resets);
+        put("coldframe_log_lines", "Lines written to log groups", &lines);
+        put("coldframe_log_bytes", "Bytes written to log groups", &bytes);
+        put("coldframe_log_lines_dropped", "Lines that came too fast to be written", &dropped);
+        let name = "coldframe_freeze_duration_seconds";
+        registry.register(name, "From the wish to freeze until no thread runs", freeze.clone());
+        let name = "coldframe_thaw_duration_seconds";
+        registry.register(name, "Thawing an environment", thaw.clone());
+        let name = "coldframe_environments";
+        registry.register(name, "Living execution environments", environments.clone());
+        let name = "coldframe_log_stored_bytes";
+        registry.register(name, "Log groups on the disk", stored.clone());
+        Self { registry, of_aws, environments, freeze, thaw, resets, lines, bytes, dropped, stored }
+    }
+
+    pub(crate) fn add(&self, arn: &FunctionArn, metric: Metric, values: &[f64]) {
+        let labels = labels(arn);
+        match &self.of_aws[metric as usize] {
+            Kept::Sum(family) => {
+                family.get_or_create(&labels).inc_by(values.iter().sum::<f64>() as u64);
+            }
+            Kept::Latest(family) => {
+                family.get_or_create(&labels).set(values.last().copied().unwrap_or_default());
+            }
+            Kept::Seconds(family) => {
+                let family = family.get_or_create(&labels);
+                values.iter().for_each(|value| family.observe(value / 1000.0));
+            }
+        }
+    }
+
+    pub(crate) fn set(&self, arn: &FunctionArn, metric: Metric, value: f64) {
+        if let Kept::Latest(family) = &self.of_aws[metric as usize] {
+            family.get_or_create(&labels(arn)).set(value);
+        }
+    }
+
+    pub(crate) fn began(&self, arn: &FunctionArn) {
+        self.environments.get_or_create(&labels(arn)).inc();
+    }
+
+    pub(crate) fn ended(&self, arn: &FunctionArn) {
+        self.environments.get_or_create(&labels(arn)).dec();
+    }
+
+    pub(crate) fn logged(&self, arn: &FunctionArn, lines: u64, bytes: u64, dropped: u64) {
+        let labels = labels(arn);
+        self.lines.get_or_create(&labels).inc_by(lines);
+        self.bytes.get_or_create(&labels).inc_by(bytes);
+        self.dropped.get_or_create(&labels).inc_by(dropped);
+    }
+
+    /// How long freezes and thaws took, seconds.
+    pub(crate) fn froze(&self, arn: &FunctionArn, freezes: &[f64], thaws: &[f64]) {
+        for (family, values) in [(&self.freeze, freezes), (&self.thaw, thaws)] {
+            if !values.is_empty() {
+                let family = family.get_or_create(&labels(arn));
+                values.iter().for_each(|value| family.observe(*value));
+            }
+        }
+    }
+
+    pub(crate) fn reset(&self, arn: &FunctionArn) {
+        self.resets.get_or_create(&labels(arn)).inc();
+    }
+
+    pub(crate) fn text(&self, stored_bytes: u64) -> String {
+        self.stored.set(i64::try_from(stored_bytes).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_snake_cased_and_end_with_their_unit() {
+        assert_eq!(name(Metric::Url4xxCount), "coldframe_lambda_url_4xx_count");
+        assert_eq!(name(Metric::InitDuration), "coldframe_init_duration");
+        let prometheus = Prometheus::new();
+        let arn = FunctionArn {
+            account: coldframe_core::AccountId::default_account(),
+            region: "eu-west-1".into(),
+            name: "f".into(),
+        };
+        prometheus.add(&arn, Metric::Invocations, &[1.0]);
+        prometheus.add(&arn, Metric::Duration, &[1500.0]);
+        prometheus.add(&arn, Metric::InitDuration, &[20.0]);
+        let text = prometheus.text(7);
+        let labels = r#"{account="000000000000",region="eu-west-1",function="f"}"#;
+        for line in [
+            format!("coldframe_lambda_invocations_total{labels} 1"),
+            format!("coldframe_lambda_duration_seconds_sum{labels} 1.5"),
+            format!("coldframe_init_duration_seconds_count{labels} 1"),
+            "coldframe_log_stored_bytes 7".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

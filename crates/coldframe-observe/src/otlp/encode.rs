@@ -1,0 +1,251 @@
+//! OTLP's JSON: traces, logs and metrics, with the semantic conventions of FaaS.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use coldframe_core::FunctionArn;
+use coldframe_core::event::Status;
+use coldframe_core::observe::{Metric, Unit};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Record, Resource, Span};
+
+/// Bounds of a duration's buckets, ms.
+const BOUNDS: [f64; 14] = [
+    1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 10_000.0, 60_000.0,
+    900_000.0,
+];
+
+/// Values of a metric since the beginning.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Histogram {
+    count: u64,
+    sum: f64,
+    latest: f64,
+    buckets: [u64; BOUNDS.len() + 1],
+}
+
+impl Histogram {
+    pub(crate) fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        self.latest = value;
+        self.buckets[BOUNDS.partition_point(|bound| *bound < value)] += 1;
+    }
+}
+
+fn nanos(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos().to_string()
+}
+
+fn text(key: &str, value: &str) -> Value {
+    json!({ "key": key, "value": { "stringValue": value } })
+}
+
+fn resource(resource: &Resource) -> Value {
+    let function = &resource.function;
+    let arn = &function.arn;
+    // OTLP writes 64-bit numbers as text.
+    let memory = function.memory.bytes().to_string();
+    json!({ "attributes": [
+        text("service.name", &arn.name),
+        text("cloud.provider", "aws"),
+        text("cloud.platform", "aws_lambda"),
+        text("cloud.region", &arn.region),
+        text("cloud.account.id", arn.account.as_str()),
+        text("faas.name", &arn.name),
+        text("faas.version", &function.version),
+        text("faas.instance", &resource.log_stream),
+        { "key": "faas.max_memory", "value": { "intValue": memory } },
+        { "key": "aws.log.group.names",
+          "value": { "arrayValue": { "values": [{ "stringValue": function.log_group }] } } },
+    ] })
+}
+
+const SCOPE: &str = "coldframe";
+
+/// Groups what is of one resource.
+fn by_resource<T>(items: &[T], of: impl Fn(&T) -> &Resource) -> Vec<(&Resource, Vec<&T>)> {
+    let mut groups: Vec<(&Resource, Vec<&T>)> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for item in items {
+        let found = of(item);
+        let index = *known.entry(&found.log_stream).or_insert_with(|| {
+            groups.push((found, Vec::new()));
+            groups.len() - 1
+        });
+        groups[index].1.push(item);
+    }
+    groups
+}
+
+/// Trace and parent of a tracing header, in OpenTelemetry's form; `None` if it isn't sampled.
+fn context(header: Option<&str>) -> Option<(String, Option<String>)> {
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let header = header.unwrap_or_default();
+    let field = |name: &str| {
+        header
+            .split(';')
+            .find_map(|pair| Some(pair.trim().split_once('=')?).filter(|p| p.0 == name))
+    };
+    if field("Sampled").is_some_and(|(_, sampled)| sampled == "0") {
+        return None;
+    }
+    let root = field("Root").and_then(|(_, root)| {
+        let trace = root.strip_prefix("1-")?.replace('-', "");
+        (trace.len() == 32 && hex(&trace)).then_some(trace)
+    });
+    let Some(trace) = root else { return Some((Uuid::new_v4().simple().to_string(), None)) };
+    let parent = field("Parent").map(|(_, parent)| parent.to_owned());
+    Some((trace, parent.filter(|parent| parent.len() == 16 && hex(parent))))
+}
+
+fn span_id() -> String {
+    Uuid::new_v4().simple().to_string()[..16].to_owned()
+}
+
+pub(super) fn traces(spans: &[Span]) -> Value {
+    let groups = by_resource(spans, |span| &span.resource).into_iter();
+    let groups = groups.map(|(of, spans)| {
+        json!({
+            "resource": resource(of),
+            "scopeSpans": [{
+                "scope": { "name": SCOPE },
+                "spans": spans.into_iter().flat_map(one_span).collect::<Value>(),
+            }],
+        })
+    });
+    json!({ "resourceSpans": groups.collect::<Value>() })
+}
+
+fn one_span(span: &Span) -> Vec<Value> {
+    let Some((trace, parent)) = context(span.trace_header.as_deref()) else { return Vec::new() };
+    let (function, report) = (&span.resource.function, &span.report);
+    let invoked = match &span.qualifier {
+        Some(qualifier) => function.arn.qualified(qualifier),
+        None => function.arn.to_string(),
+    };
+    let id = span_id();
+    let status = match &report.status {
+        Status::Success => json!({}),
+        failed => json!({ "code": 2, "message": failed.error_type().unwrap_or(failed.as_str()) }),
+    };
+    let mut shown = json!({
+        "traceId": trace,
+        "spanId": id,
+        "name": &*function.arn.name,
+        // A server's.
+        "kind": 2,
+        "startTimeUnixNano": nanos(span.began),
+        "endTimeUnixNano": nanos(span.began + report.duration),
+        "attributes": [
+            text("faas.invocation_id", &report.request_id.to_string()),
+            text("aws.lambda.invoked_arn", &invoked),
+            { "key": "faas.coldstart", "value": { "boolValue": span.init.is_some() } },
+        ],
+        "status": status,
+    });
+    if let Some(parent) = parent {
+        shown["parentSpanId"] = json!(parent);
+    }
+    let mut spans = vec![shown];
+    if let Some((began, duration)) = span.init {
+        spans.push(json!({
+            "traceId": trace,
+            "spanId": span_id(),
+            "parentSpanId": id,
+            "name": "init",
+            "kind": 1,
+            "startTimeUnixNano": nanos(began),
+            "endTimeUnixNano": nanos(began + duration),
+        }));
+    }
+    spans
+}
+
+pub(super) fn logs(records: &[Record]) -> Value {
+    let groups = by_resource(records, |record| &record.resource).into_iter();
+    let groups = groups.map(|(of, records)| {
+        let records = records.into_iter().map(|record| {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(record.at_ms);
+            json!({
+                "timeUnixNano": nanos(at),
+                "observedTimeUnixNano": nanos(at),
+                "body": { "stringValue": record.text },
+            })
+        });
+        json!({
+            "resource": resource(of),
+            "scopeLogs": [{
+                "scope": { "name": SCOPE },
+                "logRecords": records.collect::<Value>(),
+            }],
+        })
+    });
+    json!({ "resourceLogs": groups.collect::<Value>() })
+}
+
+pub(super) fn metrics(
+    service: &str,
+    began: SystemTime,
+    now: SystemTime,
+    measured: &HashMap<(FunctionArn, Metric), Histogram>,
+) -> Value {
+    let metrics = Metric::ALL.iter().filter_map(|metric| {
+        let points: Vec<Value> = measured
+            .iter()
+            .filter(|((_, of), _)| of == metric)
+            .map(|((arn, _), values)| {
+                let mut point = json!({
+                    "attributes": [
+                        text("faas.name", &arn.name),
+                        text("cloud.region", &arn.region),
+                        text("cloud.account.id", arn.account.as_str()),
+                    ],
+                    "startTimeUnixNano": nanos(began),
+                    "timeUnixNano": nanos(now),
+                });
+                match metric.unit() {
+                    Unit::Milliseconds => {
+                        point["count"] = json!(values.count.to_string());
+                        point["sum"] = json!(values.sum);
+                        let counts = values.buckets.iter().map(u64::to_string);
+                        point["bucketCounts"] = counts.collect();
+                        point["explicitBounds"] = json!(BOUNDS);
+                    }
+                    Unit::Count if crate::metrics::is_summed(*metric) => {
+                        point["asDouble"] = json!(values.sum);
+                    }
+                    _ => point["asDouble"] = json!(values.latest),
+                }
+                point
+            })
+            .collect();
+        if points.is_empty() {
+            return None;
+        }
+        // Of the whole time: AGGREGATION_TEMPORALITY_CUMULATIVE.
+        let (kind, data) = match metric.unit() {
+            Unit::Milliseconds => {
+                ("histogram", json!({ "aggregationTemporality": 2, "dataPoints": points }))
+            }
+            Unit::Count if crate::metrics::is_summed(*metric) => (
+                "sum",
+                json!({ "aggregationTemporality": 2, "isMonotonic": true, "dataPoints": points }),
+            ),
+            _ => ("gauge", json!({ "dataPoints": points })),
+        };
+        let unit = if metric.unit() == Unit::Milliseconds { "ms" } else { "1" };
+        let name = format!("aws.lambda.{}", metric.name());
+        Some(json!({ "name": name, "unit": unit, kind: data }))
+    });
+    json!({ "resourceMetrics": [{
+        "resource": { "attributes": [text("service.name", service)] },
+        "scopeMetrics": [{
+            "scope": { "name": SCOPE },
+            "metrics": metrics.collect::<Value>(),
+        }],
+    }] })
+}

@@ -1,0 +1,166 @@
+use std::collections::BTreeMap;
+
+use coldframe_core::RequestId;
+use coldframe_core::event::Status;
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::metrics::Running;
+use crate::tests::function;
+
+fn options(variables: &[(&str, &str)]) -> Result<Option<OtlpOptions>, String> {
+    let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+    OtlpOptions::from_variables(|name| variables.get(name).map(|value| (*value).to_owned()))
+}
+
+#[test]
+fn variables_say_where_to() {
+    assert_eq!(options(&[]), Ok(None));
+    assert_eq!(options(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), Ok(None));
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/");
+    let read = options(&[
+        endpoint,
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b, c = d=e"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+    ]);
+    let read = read.unwrap().unwrap();
+    assert_eq!(read.endpoint, "http://127.0.0.1:4318");
+    assert_eq!(read.headers, [("a".into(), "b".into()), ("c".into(), "d=e".into())]);
+    assert_eq!(read.metrics_every, Duration::from_millis(100));
+    for bad in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ] {
+        assert!(options(&[endpoint, bad]).is_err(), "{bad:?}");
+    }
+}
+
+type Received = mpsc::UnboundedReceiver<(String, serde_json::Value)>;
+
+/// A receiver that answers these statuses, and then 200.
+async fn receiver(statuses: Vec<u16>) -> (String, Received) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/base", listener.local_addr().unwrap());
+    let (told, received) = mpsc::unbounded_channel();
+    let statuses = Arc::new(std::sync::Mutex::new(statuses));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (told, statuses) = (told.clone(), statuses.clone());
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let (told, statuses) = (told.clone(), statuses.clone());
+                async move {
+                    let path = request.uri().path().to_owned();
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    told.send((path, serde_json::from_slice(&body).unwrap())).unwrap();
+                    let status = statuses.lock().unwrap().pop().unwrap_or(200);
+                    hyper::Response::builder().status(status).body(Full::new(Bytes::new()))
+                }
+            });
+            tokio::spawn(server::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (url, received)
+}
+
+fn source() -> Source {
+    Source::new(function("f"), "stream", Running::default())
+}
+
+fn report(status: Status) -> Report {
+    Report {
+        request_id: RequestId::from(uuid::Uuid::new_v4()),
+        duration: Duration::from_millis(20),
+        init_duration: None,
+        memory_mb: 128,
+        max_memory_used_mb: 1,
+        status,
+        extension_overhead: None,
+        trace: None,
+        tenant_id: None,
+    }
+}
+
+fn invoked(header: Option<&str>) -> Invoked {
+    Invoked {
+        at: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
+        qualifier: None,
+        trace_header: header.map(Into::into),
+        concurrent: (1, 1),
+    }
+}
+
+async fn next(received: &mut Received) -> (String, serde_json::Value) {
+    tokio::time::timeout(Duration::from_secs(20), received.recv()).await.unwrap().unwrap()
+}
+
+fn exporter(url: &str) -> Exporter {
+    Exporter::start(options(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]).unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn spans_lines_and_samples_arrive() {
+    let (url, mut received) = receiver(Vec::new()).await;
+    let (exporter, source) = (exporter(&url), source());
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let init = (SystemTime::UNIX_EPOCH, Duration::from_millis(500));
+    exporter.invocation(&source, &invoked(Some(header)), &report(Status::Timeout), Some(init));
+    let silent = invoked(Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0"));
+    exporter.invocation(&source, &silent, &report(Status::Success), None);
+    exporter.line(&source, 5, "hello\n");
+    exporter.sample(&source.function.arn, Metric::Duration, 20.0);
+    exporter.sample(&source.function.arn, Metric::Duration, 3.0);
+    exporter.sample(&source.function.arn, Metric::Invocations, 1.0);
+    exporter.flush().await;
+    let (path, traces) = next(&mut received).await;
+    assert_eq!(path, "/base/v1/traces");
+    let spans = &traces["resourceSpans"][0]["scopeSpans"][0]["spans"];
+    assert_eq!(spans.as_array().unwrap().len(), 2);
+    assert_eq!(spans[0]["traceId"], "5759e988bd862e3fe1be46a994272793");
+    assert_eq!(spans[0]["parentSpanId"], "53995c3f42cd8ad8");
+    assert_eq!(spans[0]["endTimeUnixNano"], "1020000000");
+    assert_eq!(spans[0]["status"], serde_json::json!({ "code": 2, "message": "timeout" }));
+    assert_eq!(spans[1]["parentSpanId"], spans[0]["spanId"]);
+    let (path, logs) = next(&mut received).await;
+    assert_eq!(path, "/base/v1/logs");
+    let record = &logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
+    assert_eq!(record["body"]["stringValue"], "hello");
+    assert_eq!(record["timeUnixNano"], "5000000");
+    let (path, metrics) = next(&mut received).await;
+    assert_eq!(path, "/base/v1/metrics");
+    let metrics = &metrics["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
+    assert_eq!(metrics[0]["name"], "aws.lambda.Invocations");
+    assert_eq!(metrics[0]["sum"]["dataPoints"][0]["asDouble"], 1.0);
+    let point = &metrics[1]["histogram"]["dataPoints"][0];
+    assert_eq!((&point["count"], &point["sum"]), (&"2".into(), &23.0.into()));
+}
+
+#[tokio::test]
+async fn a_busy_receiver_is_asked_again_and_a_refusing_one_is_not() {
+    let (url, mut received) = receiver(vec![503]).await;
+    let (exporter, source) = (exporter(&url), source());
+    exporter.line(&source, 5, "again\n");
+    exporter.flush().await;
+    assert_eq!(next(&mut received).await, next(&mut received).await);
+    let (url, mut received) = receiver(vec![400]).await;
+    let exporter = self::exporter(&url);
+    exporter.line(&source, 5, "refused\n");
+    exporter.flush().await;
+    next(&mut received).await;
+    assert!(received.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_receiver_that_takes_nothing() {
+    // It listens and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (exporter, source) = (exporter(&url), source());
+    for _ in 0..2 * WAITING_MAX {
+        exporter.line(&source, 5, "x\n");
+    }
+    assert!(exporter.dropped.load(Ordering::Relaxed) > 0);
+}
