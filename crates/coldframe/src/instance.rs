@@ -1,12 +1,17 @@
 //! One running service: its directories, its name, and its nursery.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use coldframe_sandbox::namespaces::Nursery;
 
 use crate::arguments::Service;
+
+/// How long what a killed service has left may hold its lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Begins the names of our cgroups and run directories.
 pub(crate) const PREFIX: &str = "coldframe.";
@@ -53,7 +58,7 @@ impl Instance {
         let data = fs::canonicalize(&data).context("cannot find the data directory")?;
         let nursery = Nursery::start(base).context("cannot fork the nursery")?;
         // Behind the fork: the nursery would hold the lock a moment longer than a killed service.
-        let lock = if options.ephemeral { None } else { Some(lock(&data)?) };
+        let lock = if options.ephemeral { None } else { Some(lock(&data, &name)?) };
         raise_open_files();
         let ephemeral = options.ephemeral;
         Ok(Self { name, data, cache, ephemeral, nursery: Some(nursery), run, _lock: lock })
@@ -93,13 +98,30 @@ fn xdg(variable: &str, default: &str) -> anyhow::Result<PathBuf> {
     Ok(base.join("coldframe"))
 }
 
-fn lock(data: &Path) -> anyhow::Result<File> {
+/// Takes the data directory for the service of this name.
+fn lock(data: &Path, name: &str) -> anyhow::Result<File> {
     let path = data.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    let failed = || format!("cannot use {}", path.display());
+    let mut options = File::options();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(failed)?;
     let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    if rustix::fs::flock(&file, operation).is_err() {
-        bail!("another coldframe uses {}: end it, or give another --data", data.display());
+    let deadline = Instant::now() + LOCK_LIMIT;
+    while rustix::fs::flock(&file, operation).is_err() {
+        let holder = fs::read_to_string(&path).unwrap_or_default();
+        if is_alive(&holder) || Instant::now() > deadline {
+            bail!("another coldframe uses {}: end it, or give another --data", data.display());
+        }
+        // A child that a killed service was about to start may hold its lock until it executes.
+        std::thread::sleep(Duration::from_millis(5));
     }
+    file.set_len(0).with_context(failed)?;
+    file.write_all(name.as_bytes()).with_context(failed)?;
     Ok(file)
 }
 
@@ -108,4 +130,29 @@ fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_of_a_dead_service_is_waited_for() {
+        let data = tempfile::tempdir().unwrap();
+        let pid = std::process::id();
+        let own = format!("{PREFIX}{pid}.{}", started(pid).unwrap());
+        let held = lock(data.path(), &own).unwrap();
+        let refused = lock(data.path(), "another").unwrap_err().to_string();
+        assert!(refused.starts_with("another coldframe uses "), "{refused}");
+        drop(held);
+        // Its service is gone, and something still holds it for a moment.
+        let held = lock(data.path(), &format!("{PREFIX}{pid}.1")).unwrap();
+        let waiting = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock(data.path(), &own));
+            drop(held);
+            waiting.join().unwrap()
+        });
+        assert!(waiting.is_ok());
+        assert_eq!(fs::read_to_string(data.path().join("lock")).unwrap(), own);
+    }
 }
