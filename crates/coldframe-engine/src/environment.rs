@@ -301,7 +301,7 @@ struct Running {
     completed: Option<Completed>,
     /// When the response came: its first byte, its last, and how many.
     response: Option<Response>,
-    /// When the runtime asked for the next event.
+    /// When the runtime, having answered, asked for the next event.
     runtime_done: Option<(Instant, SystemTime)>,
     /// The answer of a caller who wants the log's tail, which ends with REPORT.
     answer: Option<answering::Made>,
@@ -438,9 +438,6 @@ impl Environment {
         }
         match report.kind {
             ReportKind::Next { all_ready } => {
-                if let Some(running) = &mut self.invocation {
-                    running.runtime_done = Some((Instant::now(), SystemTime::now()));
-                }
                 self.step(living, Event::RuntimeReady).await;
                 if all_ready {
                     self.step(living, Event::AllReady).await;
@@ -472,6 +469,7 @@ impl Environment {
                 self.declared.get_or_insert(kind);
             }
             ReportKind::Subscribed(subscription) => {
+                self.read_output();
                 self.tell(living, event::Event::Subscribed(subscription));
             }
             ReportKind::LogsDropped(dropped) => {
@@ -573,6 +571,10 @@ impl Environment {
             }
         };
         let from = std::mem::replace(&mut self.phase, next);
+        // Ending takes its time, and who has the answer of what failed may look meanwhile.
+        if matches!(next, Phase::Reset | Phase::ShuttingDown) {
+            living.handle.set_phase(next);
+        }
         for action in actions {
             if let Err(error) = self.act(living, from, *action).await {
                 tracing::error!(environment_id = %living.id, ?action, error = chain(&error), "environment is given up");
@@ -598,6 +600,8 @@ impl Environment {
             Action::StartExtensions => self.start_extensions(living).await?,
             Action::StartRuntime => self.start_runtime(living).await?,
             Action::TellInitRuntimeDone => {
+                // What init has printed comes before what is told of it.
+                self.read_output();
                 let status = self.failure_status();
                 let phase = init_phase(from);
                 self.tell(living, event::Event::InitRuntimeDone { phase, status });

@@ -110,13 +110,19 @@ impl Environment {
     }
 
     pub(super) fn tell_runtime_done(&mut self, living: &mut Living) {
+        let now = Instant::now();
         self.settle_status();
+        // What the runtime has printed comes before what is told of it.
+        self.read_output();
         let Some(running) = &mut self.invocation else { return };
         // An extension that fails after the runtime was done doesn't undo that.
         if std::mem::replace(&mut running.told_done, true) {
             return;
         }
-        let (now, delivered) = (Instant::now(), self.delivered);
+        let delivered = self.delivered;
+        if self.failure.is_none() {
+            running.runtime_done = Some((now, SystemTime::now()));
+        }
         let time = |at: Instant| delivered.time + at.saturating_duration_since(delivered.at);
         let mut spans = Vec::new();
         if let Some(response) = running.response {

@@ -210,7 +210,6 @@ impl Environment {
         if phase == InitPhase::Init && status == Status::Success {
             self.init.unreported = Some(duration);
         }
-        // What init has printed comes before what is told of it.
         self.read_output();
         let views = self.server.extensions();
         self.extensions_listen = views.iter().any(|view| view.invoke);
