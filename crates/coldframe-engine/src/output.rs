@@ -230,7 +230,10 @@ impl Frames {
                 message.left -= now.len();
                 rest = later;
                 if message.left == 0 || message.bytes.len() == LINE_BYTES_MAX {
-                    let text = std::mem::take(&mut message.bytes);
+                    let at =
+                        if message.left == 0 { message.bytes.len() } else { whole(&message.bytes) };
+                    let tail = message.bytes.split_off(at);
+                    let text = std::mem::replace(&mut message.bytes, tail);
                     let text = text.strip_suffix(b"\n").unwrap_or(&text);
                     record(&String::from_utf8_lossy(text), message.level);
                 }
@@ -317,8 +320,8 @@ impl Lines {
             rest = tail;
         }
         self.partial.extend_from_slice(rest);
-        while self.partial.len() >= LINE_BYTES_MAX {
-            let tail = self.partial.split_off(LINE_BYTES_MAX);
+        while self.partial.len() > LINE_BYTES_MAX {
+            let tail = self.partial.split_off(whole(&self.partial[..LINE_BYTES_MAX]));
             emit(&std::mem::replace(&mut self.partial, tail), &mut line);
         }
     }
@@ -331,13 +334,29 @@ impl Lines {
     }
 }
 
-fn emit(bytes: &[u8], line: &mut impl FnMut(&str)) {
-    for part in bytes.chunks(LINE_BYTES_MAX) {
-        line(&String::from_utf8_lossy(part));
+fn emit(mut bytes: &[u8], line: &mut impl FnMut(&str)) {
+    while bytes.len() > LINE_BYTES_MAX {
+        let (head, tail) = bytes.split_at(whole(&bytes[..LINE_BYTES_MAX]));
+        line(&String::from_utf8_lossy(head));
+        bytes = tail;
     }
-    if bytes.is_empty() {
-        line("");
+    line(&String::from_utf8_lossy(bytes));
+}
+
+/// How many of the bytes there are before a character that doesn't end in them.
+fn whole(bytes: &[u8]) -> usize {
+    let end = bytes.len();
+    for back in 1..=end.min(3) {
+        let length = match bytes[end - back] {
+            0x80..=0xbf => continue,
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => 1,
+        };
+        return if length > back { end - back } else { end };
     }
+    end
 }
 
 /// The last 4 KB of an invocation's log.

@@ -28,6 +28,36 @@ fn very_long_lines_are_split() {
     }
     assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX]);
     assert!(longest <= LINE_BYTES_MAX);
+    // As long as may be: nothing is left for a second one.
+    let longest = "x".repeat(LINE_BYTES_MAX);
+    check(&[longest.as_bytes(), b"\n"], &[&longest]);
+}
+
+#[test]
+fn no_character_is_cut_in_two() {
+    for text in ["ä", "€", "😀", "x€"] {
+        let text = text.repeat(2 * LINE_BYTES_MAX / text.len());
+        for before in ["", "x", "xx", "xxx"] {
+            let line = format!("{before}{text}");
+            let mut cut = Vec::new();
+            // As one line, as a line that comes in parts, as a frame.
+            let mut lines = Lines::default();
+            lines.push(format!("{line}\n").as_bytes(), |part| cut.push(part.to_owned()));
+            for piece in line.as_bytes().chunks(1000) {
+                lines.push(piece, |part| cut.push(part.to_owned()));
+            }
+            lines.flush(|part| cut.push(part.to_owned()));
+            let framed = frame(0xa55a_0003, line.as_bytes());
+            cut.extend(frames(&[&framed]).into_iter().map(|(part, _)| part));
+            assert!(cut.iter().all(|part| part.len() <= LINE_BYTES_MAX));
+            assert!(cut.concat() == line.repeat(3), "{before:?}");
+        }
+    }
+    // What is no text ends anywhere.
+    assert_eq!(whole(&[0x80; 10]), 10);
+    assert_eq!(whole(b"x\xff"), 2);
+    assert_eq!(whole(b"x\xe2\x82"), 1);
+    assert_eq!(whole(b""), 0);
 }
 
 // Spec: execution-environment.md §5.5 and L3.

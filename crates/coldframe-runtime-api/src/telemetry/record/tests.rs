@@ -158,6 +158,10 @@ fn ee_t9_lines_are_objects_only_where_wanted() {
     for text in ["[1]", "{", "{} x", "plain \"quoted\"", ""] {
         assert_eq!(record(text, true), json!(text));
     }
+    // A framed record may have more lines; over TCP it is one.
+    let framed = "{\r\n  \"text\": \"a\\nb\",\n  \"n\": 1\n}";
+    assert_eq!(record(framed, true), json!({ "text": "a\nb", "n": 1 }));
+    assert!(!line(at(), "function", framed, true).contains(['\n', '\r']));
 }
 
 // Spec: execution-environment.md §4.4 and T12.
