@@ -565,6 +565,216 @@ def deploy_script(client, name, init="", script=SCRIPT, **config):
     return deploy(client, name, files, **config)
 
 
+# What extensions share, in a layer of theirs: a client that does what it is told. Internal
+# extensions import it too: /opt/python is on a Python function's path.
+EXTENSION = r'''
+import http.client, json, os, signal, socket, sys, threading, time
+
+class Reply:
+    def __init__(self, reply):
+        self.status = reply.status
+        self.fields = {name.lower(): value for name, value in reply.getheaders()}
+        self.text = reply.read().decode()
+        try:
+            self.json = json.loads(self.text)
+        except ValueError:
+            self.json = None
+
+    @property
+    def both(self):
+        return [self.status, self.json]
+
+def call(method, path, body=None, fields=None):
+    "One request on a connection of its own."
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        connection.request(method, path, body, fields or {})
+        return Reply(connection.getresponse())
+    finally:
+        connection.close()
+
+def say(**what):
+    "A line of the log that the test finds again."
+    os.write(1, json.dumps({"by": NAME, **what}).encode() + b"\n")
+
+def meet(name, port=None):
+    "Comes to the test's gate and waits there until it opens."
+    with socket.create_connection(("127.0.0.1", int(port or os.environ["GATE"]))) as gate:
+        gate.sendall(name.encode() + b"\n")
+        return gate.recv(1)
+
+def keep(name, value):
+    "Leaves something in /tmp, where the function finds it whole or not at all."
+    with open(f"/tmp/{name}.new", "w") as file:
+        json.dump(value, file)
+    os.rename(f"/tmp/{name}.new", f"/tmp/{name}")
+
+def await_file(name):
+    while not os.path.exists(f"/tmp/{name}"):
+        time.sleep(0.001)
+    with open(f"/tmp/{name}") as file:
+        return json.load(file)
+
+NAME = os.path.basename(sys.argv[0])
+
+class Extension:
+    def __init__(self, name=NAME):
+        self.name, self.id = name, None
+
+    def ask(self, method, path, body=None, **fields):
+        fields = {name.replace("_", "-"): value for name, value in fields.items()}
+        if self.id:
+            fields.setdefault("Lambda-Extension-Identifier", self.id)
+        return call(method, path, body if body is None or isinstance(body, str) else json.dumps(body), fields)
+
+    def register(self, *events, **fields):
+        fields.setdefault("Lambda_Extension_Name", self.name)
+        reply = self.ask("POST", "/2020-01-01/extension/register", {"events": events}, **fields)
+        self.id = reply.fields.get("lambda-extension-identifier")
+        return reply
+
+    def next(self):
+        return self.ask("GET", "/2020-01-01/extension/event/next")
+
+    def error(self, phase, kind="Extension.Test"):
+        return self.ask("POST", f"/2020-01-01/extension/{phase}/error", {}, Lambda_Extension_Function_Error_Type=kind)
+
+    def subscribe(self, destination, types=("platform", "function", "extension"), api="2022-07-01/telemetry", **more):
+        body = {"schemaVersion": "2022-12-13", "types": types, "destination": destination, **more}
+        return self.ask("PUT", "/" + api, {name: value for name, value in body.items() if value is not None})
+
+    def serve(self, on_invoke=None, on_shutdown=None):
+        "Takes events until the last, which it waits for."
+        while True:
+            event = self.next()
+            assert event.status == 200, event.both
+            if event.json["eventType"] == "SHUTDOWN":
+                if on_shutdown:
+                    on_shutdown(event)
+                return
+            if on_invoke:
+                on_invoke(event)
+
+class Subscriber:
+    """A destination over HTTP: keeps what it gets, in /tmp too.
+
+    `refuses(batch)`: whether it answers 500.
+    """
+
+    def __init__(self, port=4243, refuses=lambda batch: False):
+        self.listener = socket.create_server(("sandbox.localdomain", port))
+        self.destination = {"protocol": "HTTP", "URI": f"http://sandbox.localdomain:{port}/a/path?and=query"}
+        self.posts, self.refuses, self.changed = [], refuses, threading.Condition()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            connection, _ = self.listener.accept()
+            threading.Thread(target=self.read, args=(connection,), daemon=True).start()
+
+    def read(self, connection):
+        file = connection.makefile("rb")
+        while first := file.readline():
+            fields = {}
+            while (line := file.readline()) != b"\r\n":
+                name, value = line.decode().strip().split(": ", 1)
+                fields[name.lower()] = value
+            batch = json.loads(file.read(int(fields["content-length"])))
+            status = 500 if self.refuses(batch) else 200
+            self.got({"line": first.decode().strip(), "fields": fields, "status": status, "batch": batch})
+            connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    def got(self, post):
+        with self.changed:
+            self.posts.append({"at": time.time(), **post})
+            keep(NAME, self.posts)
+
+    def tell(self, event=None):
+        "Says everything, at the end."
+        for post in self.posts:
+            say(post=post)
+
+class Receiver(Subscriber):
+    "A destination over TCP."
+
+    def __init__(self, port=4244):
+        super().__init__(port)
+        self.destination = {"protocol": "TCP", "port": port}
+
+    def tell(self, event=None):
+        # Nobody waits for what is still in the connection.
+        reported = lambda: any(one["type"] == "platform.report" for post in self.posts for one in post["batch"])
+        with self.changed:
+            self.changed.wait_for(reported, 1)
+        super().tell()
+
+    def read(self, connection):
+        for line in connection.makefile("rb"):
+            self.got({"batch": [json.loads(line)], "status": 200})
+'''
+
+
+class Layered(Service):
+    """A service whose functions have a layer: `{name: content}` or `{name: (content, mode)}`.
+
+    Until layers come by API, functions that name none of their own see one directory at /opt.
+    """
+
+    def __init__(self, layer, *options, **more):
+        self.layer = layer
+        self.directory = tempfile.TemporaryDirectory()
+        super().__init__("--memory", "200000", "--layer", self.directory.name, *options, **more)
+
+    def start(self):
+        # The sandbox's users are not this one.
+        os.chmod(self.directory.name, 0o755)
+        for name, content in self.layer.items():
+            content, mode = content if isinstance(content, tuple) else (content, 0o644)
+            path = os.path.join(self.directory.name, name)
+            if name.endswith("/"):
+                os.makedirs(path)
+                continue
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content if isinstance(content, bytes) else content.encode())
+            os.chmod(path, mode)
+        return super().start()
+
+    def stop(self, check=True):
+        try:
+            super().stop(check)
+        finally:
+            self.directory.cleanup()
+
+    def said(self, name):
+        """What extensions and functions have said in the log by `say`, in order."""
+        return said(self.log(name))
+
+
+def said(log):
+    lines = []
+    for line in log.splitlines():
+        if line.startswith('{"by": '):
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                pass
+    return lines
+
+
+# Whatever python3 the sandbox shows; without the directories of a host's packages.
+EXTENSION_HEAD = "#!/usr/bin/env -S python3 -S\nimport sys\nsys.path.insert(0, '/opt/python')\nfrom lab_extension import *\n"
+
+
+def extensions(**scripts):
+    """A layer of extensions: what each does, beside a client to do it with."""
+    layer = {"python/lab_extension.py": EXTENSION}
+    for name, script in scripts.items():
+        script = EXTENSION_HEAD + textwrap.dedent(script)
+        layer["extensions/" + name.replace("_", "-")] = (script, 0o755)
+    return layer
+
+
 def script_is_os_only():
     """Whether [`deploy_script`] makes OS-only functions on this host."""
     return any(re.match(r"/usr/(local/)?bin/python", file) for file in interpreters().values())

@@ -187,6 +187,60 @@ class S3(Example):
         self.assertEqual(self.invoke(name), {"buckets": ["first", "second"], "invocations": 1})
 
 
+class Extensions(unittest.TestCase):
+    """Layers with an extension, shown by `coldframe run` beside the function's own lines."""
+
+    ID = r"[0-9a-f-]{36}"
+
+    def run_with(self, layer):
+        done = tools.coldframe("run", tools.EXAMPLES / "hello-python", "--layer", layer, "--memory", 512)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+        self.assertIn('"greeting": "Hello, world!"', done.stdout)
+        return done.stdout
+
+    def test_telemetry_in_python(self):
+        shown = self.run_with(tools.EXAMPLES / "extension-telemetry")
+        self.assertEqual(len(re.findall(rf"\[telemetry\] invocation {self.ID}", shown)), 3, shown)
+        for text in (
+            "platform.initStart:", "platform.telemetrySubscription: telemetry Subscribed", "platform.initRuntimeDone: success",
+            "platform.extension: telemetry Ready", r"platform.initReport: success durationMs [\d.]+", "platform.start:",
+            "function: invocation 1 of this environment",
+            r"platform.runtimeDone: success responseLatency [\d.]+ ms responseDuration [\d.]+ ms runtimeOverhead [\d.]+ ms durationMs [\d.]+",
+            r"platform.report: success extensionOverhead [\d.]+ ms durationMs [\d.]+ maxMemoryUsedMB \d+",
+        ):
+            self.assertRegex(shown, rf"\[telemetry\] {text}")
+
+    def test_rust_by_aws_crate(self):
+        shown = self.run_with(tools.extension_rust())
+        self.assertEqual(len(re.findall(rf"\[extension\] invocation {self.ID}", shown)), 3, shown)
+        for number in (1, 2, 3):
+            self.assertIn(f"[extension] function: invocation {number} of this environment", shown)
+        # The last one's report comes before the shutdown, which isn't shown.
+        self.assertEqual(len(re.findall(rf"\[extension\] report: {self.ID} Success \d+ of 512 MB", shown)), 2)
+
+    def test_the_crate_reads_every_record(self):
+        layer = {"extensions/extension-rust": ((tools.extension_rust() / "extensions/extension-rust").read_bytes(), 0o755)}
+        with support.Layered(layer) as service:
+            client = service.client()
+            name = support.deploy_lab(client, "lab", Timeout=1)
+            trace = {"X-Amzn-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"}
+            service.invoke_plain(name, b'{"code": "print(1)"}', trace)
+            service.settle(name)
+            for code in ("raise ValueError('x')", "os._exit(1)", "time.sleep(60)", ""):
+                support.run(client, name, code)
+            service.wait_for_states(name, "frozen")
+            client.update_function_configuration(FunctionName=name, Timeout=2)
+            support.updated(client, name)
+            support.wait_until(lambda: not service.environments(name), "the environment is gone")
+            log = service.log(name)
+        statuses = re.findall(rf"\[extension\] report: {self.ID} (\w+) ", log)
+        self.assertEqual(statuses, ["Success", "Error", "Error", "Timeout", "Success"], log)
+        reasons = re.findall(r"\[extension\] shutdown: (\w+)", log)
+        self.assertEqual(reasons, ["failure", "timeout", "spindown"], log)
+        # Nothing was refused, as what it can't read would be.
+        self.assertNotIn("LOGS_DROPPED", log)
+
+
 class WithoutServers(Example):
     examples = ["tmp-python", "background-thread", "runtime-client-python", "runtime-client-node"]
 

@@ -135,6 +135,17 @@ def hello_rust():
 
 
 @functools.cache
+def extension_rust():
+    """The example extension-rust as a layer."""
+    program = Path(support.BINARY).parent / "extension-rust"
+    assert program.exists(), f"no {program}: cargo build --release --package extension-rust"
+    directory = TOOLS / "examples" / "extension-rust" / "extensions"
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copy(program, directory)
+    return directory.parent
+
+
+@functools.cache
 def package(directory):
     """A directory as a zip, with modes and links, for `support.deploy`."""
     files = {}
