@@ -78,6 +78,9 @@ def python_runtime():
 class Service:
     """A running `coldframe up`. A context manager: leaving ends it and looks at how it ended."""
 
+    # What functions get that name none themselves.
+    layers = ()
+
     def __init__(self, *options, data=None, variables=None, binary=BINARY, process=None):
         """`process`: what the service's process gets besides, e.g. another user."""
         self.options = options
@@ -119,6 +122,15 @@ class Service:
     @property
     def pid(self):
         return self.process.pid
+
+    def memory_mb(self, peak=False):
+        """Resident memory of the service; `peak`: the most since the last look without."""
+        if not peak:
+            with open(f"/proc/{self.pid}/clear_refs", "w") as references:
+                references.write("5")
+        with open(f"/proc/{self.pid}/status") as status:
+            field = "VmHWM" if peak else "VmRSS"
+            return int(re.search(rf"{field}:\s+(\d+) kB", status.read())[1]) / 1024
 
     def stderr(self):
         self.errors.seek(0)
@@ -271,6 +283,8 @@ def create(client, name, files, **config):
         "MemorySize": WHOLE_CPU_MB,
         **config,
     }
+    if client.coldframe.layers:
+        settings.setdefault("Layers", client.coldframe.layers)
     return client.create_function(FunctionName=name, Code={"ZipFile": package}, **settings)
 
 
@@ -715,36 +729,24 @@ class Receiver(Subscriber):
 
 
 class Layered(Service):
-    """A service whose functions have a layer: `{name: content}` or `{name: (content, mode)}`.
+    """A service whose functions have a layer, unless they name others.
 
-    Until layers come by API, functions that name none of their own see one directory at /opt.
+    `{name: content}` or `{name: (content, mode)}`; what ends with a slash is an empty directory.
     """
 
     def __init__(self, layer, *options, **more):
-        self.layer = layer
-        self.directory = tempfile.TemporaryDirectory()
-        super().__init__("--memory", "200000", "--layer", self.directory.name, *options, **more)
+        self.layer = zip_of({
+            name: ("", stat.S_IFDIR | 0o755) if name.endswith("/") else content
+            for name, content in layer.items()
+        })
+        super().__init__("--memory", "200000", *options, **more)
 
     def start(self):
-        # The sandbox's users are not this one.
-        os.chmod(self.directory.name, 0o755)
-        for name, content in self.layer.items():
-            content, mode = content if isinstance(content, tuple) else (content, 0o644)
-            path = os.path.join(self.directory.name, name)
-            if name.endswith("/"):
-                os.makedirs(path)
-                continue
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(content if isinstance(content, bytes) else content.encode())
-            os.chmod(path, mode)
-        return super().start()
-
-    def stop(self, check=True):
-        try:
-            super().stop(check)
-        finally:
-            self.directory.cleanup()
+        super().start()
+        content = {"ZipFile": self.layer}
+        layer = self.client().publish_layer_version(LayerName="layer", Content=content)
+        self.layers = [layer["LayerVersionArn"]]
+        return self
 
     def said(self, name):
         """What extensions and functions have said in the log by `say`, in order."""
