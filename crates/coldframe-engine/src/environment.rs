@@ -157,6 +157,7 @@ async fn make(
         function: function.clone(),
         log_stream: log_stream.clone(),
         runtime_version: starting::runtime_version(&function),
+        initialization_type: living.handle.initialization_type(),
     };
     let options = Options {
         about: about.clone(),

@@ -47,5 +47,6 @@ pub(crate) fn about() -> About {
         function: Arc::new(function),
         log_stream: "2026/10/01/[$LATEST]0123456789abcdef0123456789abcdef".into(),
         runtime_version: None,
+        initialization_type: "on-demand",
     }
 }

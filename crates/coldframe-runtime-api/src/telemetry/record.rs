@@ -17,6 +17,8 @@ pub struct About {
     pub log_stream: Arc<str>,
     /// Of managed runtimes.
     pub runtime_version: Option<RuntimeVersion>,
+    /// `on-demand`, `provisioned-concurrency`.
+    pub initialization_type: &'static str,
 }
 
 /// Which release of a managed runtime it is.
@@ -240,9 +242,14 @@ fn init_error_type(status: &Status) -> Option<&str> {
     }
 }
 
-fn init<'a>(phase: InitPhase, status: &'a Status, duration: Option<Duration>) -> Init<'a> {
+fn init<'a>(
+    about: &About,
+    phase: InitPhase,
+    status: &'a Status,
+    duration: Option<Duration>,
+) -> Init<'a> {
     Init {
-        initialization_type: "on-demand",
+        initialization_type: about.initialization_type,
         phase: phase.as_str(),
         status: status.as_str(),
         error_type: init_error_type(status),
@@ -284,7 +291,7 @@ pub fn render(about: &About, at: SystemTime, event: &Event) -> Option<String> {
         Event::InitStart { phase } => {
             let version = about.runtime_version.as_ref();
             let start = InitStart {
-                initialization_type: "on-demand",
+                initialization_type: about.initialization_type,
                 phase: phase.as_str(),
                 runtime_version: version.map(|version| version.name.as_str()),
                 runtime_version_arn: version.map(|version| version.arn.as_str()),
@@ -297,10 +304,10 @@ pub fn render(about: &About, at: SystemTime, event: &Event) -> Option<String> {
             ("platform.initStart", json(&start))
         }
         Event::InitRuntimeDone { phase, status } => {
-            ("platform.initRuntimeDone", json(&init(*phase, status, None)))
+            ("platform.initRuntimeDone", json(&init(about, *phase, status, None)))
         }
         Event::InitReport { phase, duration, status } => {
-            ("platform.initReport", json(&init(*phase, status, Some(*duration))))
+            ("platform.initReport", json(&init(about, *phase, status, Some(*duration))))
         }
         Event::Start { request_id, version, trace: traced, tenant_id } => {
             let start = Start {
