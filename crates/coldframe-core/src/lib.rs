@@ -3,7 +3,9 @@
 //! **Invariant:** nothing here reads a clock, does input or output, starts a task, or knows HTTP or
 //! JSON. The life cycle ([`lifecycle`]) decides; `coldframe-engine` acts.
 
+pub mod asynchronous;
 pub mod config;
+pub mod destination;
 pub mod error;
 pub mod event;
 pub mod ids;
@@ -18,6 +20,7 @@ pub mod shutdown;
 pub mod sigv4;
 
 pub use config::{FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing};
+pub use destination::Destination;
 pub use error::{Fault, FunctionError};
 pub use ids::{AccountId, EnvironmentId, FunctionArn, LayerArn, RequestId};
 

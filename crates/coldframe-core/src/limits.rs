@@ -5,6 +5,18 @@ use std::time::Duration;
 /// Payload of a synchronous request, bytes. AWS: "Lambda quotas", 6 MB.
 pub const REQUEST_PAYLOAD_BYTES_MAX: usize = 6_291_456;
 
+/// Payload of an asynchronous request, bytes (service-api.md §0.3).
+pub const ASYNC_PAYLOAD_BYTES_MAX: usize = 1_048_576;
+
+/// Payload of the legacy InvokeAsync, bytes (service-api.md §3.6).
+pub const INVOKE_ASYNC_PAYLOAD_BYTES_MAX: usize = 262_144;
+
+/// Attempts of an asynchronous invocation after the first (service-api.md §0.3).
+pub const ASYNC_RETRIES: u32 = 2;
+
+/// How old an asynchronous event may become (service-api.md §0.3).
+pub const ASYNC_AGE: Duration = Duration::from_secs(21_600);
+
 /// Buffered response accepted by the Runtime API, bytes (execution-environment.md §0.3).
 pub const RESPONSE_PAYLOAD_BYTES_MAX: usize = 6_291_556;
 

@@ -1,25 +1,26 @@
 //! The embedded store: what survives a restart and `kill -9`.
 //!
 //! One SQLite file; every answer to a reader comes from memory, every change is on disk before it
-//! is seen. One writer at a time, each change one transaction.
+//! is seen. One writer at a time, each change one transaction; changes of the [`queue`] share one.
 //!
-//! **Invariant:** doesn't know HTTP, nor who calls. Reads never touch the disk.
+//! **Invariant:** doesn't know HTTP, nor who calls. Reads of the catalogue never touch the disk.
 
 mod functions;
 mod layers;
 mod migrations;
+pub mod queue;
 mod record;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use coldframe_core::{AccountId, FunctionArn, LayerArn};
 use rusqlite::Connection;
 
 pub use self::record::{
-    AliasRecord, Function, FunctionRecord, Layer, LayerRecord, LayerUse, Logging, Provisioned,
-    RuntimeUpdate, Settings, State, Update,
+    AliasRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord, LayerUse, Logging,
+    Provisioned, RuntimeUpdate, Settings, State, Update,
 };
 
 /// A change failed; nothing of it is kept.
@@ -41,6 +42,13 @@ pub enum Error {
     Record { what: String, source: serde_json::Error },
     #[error("a record cannot be written")]
     Unwritable(#[from] serde_json::Error),
+    /// What lies on the disk isn't what was written there.
+    #[error("event {id} of the queue is damaged on the disk")]
+    DamagedEvent { id: i64 },
+    #[error("the queue is closed")]
+    Closed,
+    #[error("cannot start the queue's thread")]
+    Thread(#[source] std::io::Error),
 }
 
 impl From<rusqlite::Error> for Error {
@@ -57,7 +65,8 @@ impl From<rusqlite::Error> for Error {
 
 /// The catalogue of functions and layers.
 pub struct Store {
-    writer: Mutex<Connection>,
+    writer: Arc<Mutex<Connection>>,
+    path: Option<PathBuf>,
     functions: RwLock<BTreeMap<FunctionArn, Arc<Function>>>,
     layers: RwLock<BTreeMap<LayerArn, Arc<Layer>>>,
 }
@@ -79,7 +88,24 @@ impl Store {
         migrations::run(&mut connection)?;
         let functions = RwLock::new(functions::load(&connection)?);
         let layers = RwLock::new(layers::load(&connection)?);
-        Ok(Self { writer: Mutex::new(connection), functions, layers })
+        Ok(Self {
+            writer: Arc::new(Mutex::new(connection)),
+            path: path.map(Path::to_owned),
+            functions,
+            layers,
+        })
+    }
+
+    /// The durable queue of the same file; at most one at a time. `listener` must not call it.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn queue(
+        &self,
+        listener: impl Fn(queue::Signal<'_>) + Send + Sync + 'static,
+    ) -> Result<queue::Queue, Error> {
+        let reader = self.path.as_ref().map(Connection::open).transpose()?;
+        queue::Queue::open(self.writer.clone(), reader, Box::new(listener))
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coldframe_core::{AccountId, FunctionArn};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -188,4 +189,34 @@ pub enum State {
 pub enum Update {
     InProgress,
     Successful,
+}
+
+/// A function's unqualified address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionKey {
+    /// Twelve digits.
+    pub account: String,
+    pub region: String,
+    pub name: String,
+}
+
+impl FunctionKey {
+    /// The address. An account that is none, which no program of ours wrote, is the default one.
+    pub fn arn(&self) -> FunctionArn {
+        FunctionArn {
+            account: AccountId::parse(&self.account).unwrap_or_else(AccountId::default_account),
+            region: self.region.as_str().into(),
+            name: self.name.as_str().into(),
+        }
+    }
+}
+
+impl From<&FunctionArn> for FunctionKey {
+    fn from(arn: &FunctionArn) -> Self {
+        Self {
+            account: arn.account.as_str().to_owned(),
+            region: arn.region.to_string(),
+            name: arn.name.to_string(),
+        }
+    }
 }
