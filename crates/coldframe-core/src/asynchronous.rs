@@ -67,8 +67,21 @@ pub struct AsyncTarget {
     pub switched_off: bool,
 }
 
+/// Why an event can't run now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTarget {
+    /// There is no such function, version or alias.
+    Gone,
+    /// It is being made.
+    NotYet,
+}
+
 /// Knows functions by name.
 pub trait Functions: Send + Sync {
-    /// What an event of this function and qualifier runs now; `None` if there is no such function.
-    fn async_target(&self, function: &FunctionArn, qualifier: Option<&str>) -> Option<AsyncTarget>;
+    /// What an event of this function and qualifier runs now.
+    fn async_target(
+        &self,
+        function: &FunctionArn,
+        qualifier: Option<&str>,
+    ) -> Result<AsyncTarget, NoTarget>;
 }

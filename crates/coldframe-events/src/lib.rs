@@ -1,0 +1,177 @@
+//! Asynchronous invocation (service-api.md §4): events are kept, tried, tried again, and told of.
+//!
+//! ```text
+//! api ─► enqueue ─► durable queue ─► poller, as admission allows ─► attempt ─► policy ─┬─► tried again later
+//!                        ▲                                                           └─► done; what tells of it
+//!                        └──────────── records for destinations, dead letters ◄──────────┘    is an event too
+//! ```
+//! A record is put into the queue in the transaction that ends its event: neither a crash nor a
+//! destination that is away loses it, nor runs the function once more for it.
+//!
+//! **Invariant:** knows neither environments nor the service API. It asks [`Functions`] what an
+//! event runs and [`Invoker`] to run it; the binary hands both over.
+
+mod admission;
+mod attempt;
+mod client;
+mod destination;
+mod policy;
+mod poller;
+mod record;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use coldframe_core::asynchronous::{
+    AsyncInvocation, AsyncInvoker, Functions, NoSuchDestination, NotKept,
+};
+use coldframe_core::invoke::Invoker;
+use coldframe_core::{BoxFuture, Destination, FunctionArn};
+use coldframe_store::queue::{Event, Millis, Queue, Signal, Work};
+use coldframe_store::{FunctionKey, Store};
+use tokio::sync::{Notify, oneshot};
+
+use self::admission::Admission;
+pub use self::client::{Credentials, Endpoint, EndpointError, Endpoints};
+
+/// What the room may be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Events that run at the same time.
+    pub concurrency: usize,
+    /// Memory that functions may be configured to for them together, MB.
+    pub memory_mb: u64,
+    /// What all times between attempts, and the age that events may reach, are multiplied by: one,
+    /// but for tests.
+    pub time_scale: f64,
+    /// Where other services are.
+    pub endpoints: Endpoints,
+    /// What requests to them are signed with.
+    pub credentials: Credentials,
+}
+
+/// The events of all functions.
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    queue: Queue,
+    options: Options,
+    admission: Mutex<Admission>,
+    /// Told when events have come, or places have become free.
+    changed: Arc<Notify>,
+    /// Told when no event runs.
+    idle: Notify,
+    stopped: Mutex<bool>,
+}
+
+/// Who knows functions, and who runs them.
+pub(crate) struct World {
+    pub(crate) functions: Arc<dyn Functions>,
+    pub(crate) invoker: Arc<dyn Invoker>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since 1970.
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// An error with its causes, for a log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut chain = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        chain = format!("{chain}: {cause}");
+        next = cause.source();
+    }
+    chain
+}
+
+impl Events {
+    /// Opens the queue of the store. Nothing runs before [`Events::start`].
+    ///
+    /// # Errors
+    /// If the queue can't be read.
+    pub fn open(store: &Store, options: Options) -> Result<Self, coldframe_store::Error> {
+        let changed = Arc::new(Notify::new());
+        let woken = changed.clone();
+        let queue = store.queue(move |signal| match signal {
+            Signal::Waiting => woken.notify_one(),
+            Signal::Trouble(error) => {
+                tracing::error!(error = chain(error), "the queue could not be changed on the disk");
+            }
+        })?;
+        let admission = Mutex::new(Admission::new(options.concurrency, options.memory_mb));
+        let (idle, stopped) = (Notify::new(), Mutex::new(false));
+        let shared = Shared { queue, options, admission, changed, idle, stopped };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// From now on events run. Called once, in an event loop.
+    pub fn start(&self, functions: Arc<dyn Functions>, invoker: Arc<dyn Invoker>) {
+        let world = Arc::new(World { functions, invoker });
+        tokio::spawn(poller::poll(self.shared.clone(), world));
+    }
+
+    /// No event begins to run any more.
+    pub fn stop(&self) {
+        *lock(&self.shared.stopped) = true;
+        self.shared.changed.notify_one();
+    }
+
+    /// Resolves when no event runs and all that was done is on the disk. What waits, waits on there.
+    pub async fn drained(&self) {
+        self.stop();
+        poller::idle(&self.shared).await;
+        let (tell, told) = oneshot::channel();
+        self.shared.queue.flush(move |result| {
+            let _ = tell.send(result);
+        });
+        let _ = told.await;
+    }
+}
+
+impl AsyncInvoker for Events {
+    fn enqueue(&self, invocation: AsyncInvocation) -> BoxFuture<'_, Result<(), NotKept>> {
+        let (tell, told) = oneshot::channel();
+        self.shared.queue.add(event(invocation), now(), move |result| {
+            // Who waited may have gone; the event stays.
+            let _ = tell.send(result);
+        });
+        Box::pin(async move {
+            let result = told.await.unwrap_or(Err(Arc::new(coldframe_store::Error::Closed)));
+            result.map_err(|error| NotKept(error))
+        })
+    }
+
+    fn forget(&self, function: &FunctionArn) {
+        self.shared.queue.forget(&function.to_string());
+    }
+
+    fn check_destination<'a>(
+        &'a self,
+        arn: &'a str,
+    ) -> BoxFuture<'a, Result<(), NoSuchDestination>> {
+        Box::pin(async move {
+            match Destination::parse(arn) {
+                Some(destination) => destination::check(&self.shared.options, &destination).await,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+fn event(invocation: AsyncInvocation) -> Event {
+    let AsyncInvocation { request_id, function, qualifier, payload, trace_header } = invocation;
+    let work = Work::Invoke { function: FunctionKey::from(&function), qualifier };
+    Event { request_id, trace_header, work, payload }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! The room between a real queue and made-up functions.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
+use coldframe_core::invoke::{Answer, Invocation, Refusal};
+use coldframe_core::{
+    AccountId, FunctionVersion, LogFormat, MemorySize, RequestId, Runtime, Tracing,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::*;
+
+/// What a function does with one event.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Succeed,
+    Fail,
+    Throttle,
+    Break,
+    /// Until the gate opens.
+    Hang,
+}
+
+/// Functions by name: what they do, in order, the last for ever; and how they are configured.
+#[derive(Default)]
+struct Fake {
+    acts: Mutex<HashMap<String, Vec<Act>>>,
+    targets: Mutex<HashMap<String, AsyncTarget>>,
+    /// Name, request id and payload of each attempt.
+    seen: Mutex<Vec<(String, RequestId, String)>>,
+    changed: Notify,
+    gate: tokio::sync::watch::Sender<bool>,
+}
+
+fn arn(name: &str) -> FunctionArn {
+    FunctionArn {
+        account: AccountId::default_account(),
+        region: "eu-west-1".into(),
+        name: name.into(),
+    }
+}
+
+impl Fake {
+    fn function(&self, name: &str, acts: &[Act], change: impl FnOnce(&mut AsyncTarget)) {
+        let version = FunctionVersion {
+            arn: arn(name),
+            version: "$LATEST".into(),
+            revision: "r".into(),
+            runtime: Runtime::parse("provided.al2023"),
+            handler: "x".into(),
+            memory: MemorySize::from_mb(128),
+            timeout: Duration::from_secs(3),
+            ephemeral_storage_mb: 512,
+            environment: std::collections::BTreeMap::new(),
+            code: "/".into(),
+            layers: None,
+            tracing: Tracing::PassThrough,
+            log_format: LogFormat::Text,
+            application_log_level: None,
+            log_group: String::new(),
+        };
+        let mut target = AsyncTarget {
+            version: Arc::new(version),
+            retries_max: 2,
+            age_max: Duration::from_secs(21_600),
+            on_success: None,
+            on_failure: None,
+            dead_letter: None,
+            switched_off: false,
+        };
+        change(&mut target);
+        lock(&self.targets).insert(name.to_owned(), target);
+        lock(&self.acts).insert(name.to_owned(), acts.to_vec());
+    }
+
+    /// Attempts of a function: request ids and payloads.
+    fn seen_by(&self, name: &str) -> Vec<(RequestId, String)> {
+        let seen = lock(&self.seen);
+        let own = seen.iter().filter(|(function, ..)| function == name);
+        own.map(|(_, request_id, payload)| (*request_id, payload.clone())).collect()
+    }
+
+    async fn wait_for(&self, name: &str, count: usize) -> Vec<(RequestId, String)> {
+        let reached = async {
+            loop {
+                let changed = self.changed.notified();
+                let seen = self.seen_by(name);
+                if seen.len() >= count {
+                    return seen;
+                }
+                changed.await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        reached.unwrap_or_else(|_| panic!("{name}: {:?}", self.seen_by(name)))
+    }
+}
+
+impl Functions for Fake {
+    fn async_target(
+        &self,
+        function: &FunctionArn,
+        _: Option<&str>,
+    ) -> Result<AsyncTarget, NoTarget> {
+        lock(&self.targets).get(&*function.name).cloned().ok_or(NoTarget::Gone)
+    }
+}
+
+impl Invoker for Fake {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Answer, Refusal>> {
+        let name = invocation.function.arn.name.to_string();
+        let payload = String::from_utf8(invocation.payload.to_vec()).unwrap();
+        let act = {
+            let mut acts = lock(&self.acts);
+            let acts = acts.get_mut(&name).unwrap();
+            if acts.len() > 1 { acts.remove(0) } else { acts[0] }
+        };
+        lock(&self.seen).push((name, invocation.request_id, payload));
+        self.changed.notify_waiters();
+        let answer = |payload: &'static str, function_error| {
+            Ok(Answer {
+                payload: payload.into(),
+                content_type: None,
+                function_error,
+                log_tail: None,
+            })
+        };
+        let mut gate = self.gate.subscribe();
+        Box::pin(async move {
+            match act {
+                Act::Succeed => answer("{\"done\":true}", false),
+                Act::Fail => answer("{\"errorMessage\":\"no\"}", true),
+                Act::Throttle => Err(Refusal::Throttled { reason: "x" }),
+                Act::Break => Err(Refusal::Platform("x".to_owned())),
+                Act::Hang => {
+                    gate.wait_for(|open| *open).await.unwrap();
+                    answer("null", false)
+                }
+            }
+        })
+    }
+
+    fn retire(&self, _: &FunctionArn, _: &[&str]) {}
+
+    fn runtime_missing(&self, _: &Runtime) -> Option<String> {
+        None
+    }
+}
+
+struct Fixture {
+    events: Events,
+    fake: Arc<Fake>,
+    store: Store,
+}
+
+fn fixture(concurrency: usize, time_scale: f64) -> Fixture {
+    fixture_of(Store::open(None).unwrap(), concurrency, time_scale)
+}
+
+fn fixture_of(store: Store, concurrency: usize, time_scale: f64) -> Fixture {
+    let options = Options {
+        concurrency,
+        memory_mb: 1_000_000,
+        time_scale,
+        endpoints: Endpoints::default(),
+        credentials: Credentials {
+            access_key: "test".into(),
+            secret_key: "test".into(),
+            session_token: None,
+        },
+    };
+    let events = Events::open(&store, options).unwrap();
+    Fixture { events, fake: Arc::default(), store }
+}
+
+impl Fixture {
+    fn start(&self) {
+        self.events.start(self.fake.clone(), self.fake.clone());
+    }
+
+    async fn send(&self, name: &str, payload: &str) -> RequestId {
+        let request_id = Uuid::new_v4().into();
+        let invocation = AsyncInvocation {
+            request_id,
+            function: arn(name),
+            qualifier: None,
+            payload: payload.to_owned().into(),
+            trace_header: None,
+        };
+        self.events.enqueue(invocation).await.unwrap();
+        request_id
+    }
+
+    /// Nothing is left to be done.
+    async fn check_done(self) {
+        self.events.drained().await;
+        assert_eq!(self.events.shared.queue.waiting(), 0);
+    }
+}
+
+fn record(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn errors_are_retried_with_one_request_id_and_the_end_is_told() {
+    let fixture = fixture(10, 1e-4);
+    fixture.fake.function("f", &[Act::Fail, Act::Fail, Act::Succeed], |target| {
+        target.on_success = Some(arn("told").to_string());
+    });
+    fixture.fake.function("told", &[Act::Succeed], |_| {});
+    fixture.start();
+    let request_id = fixture.send("f", "{\"a\":1}").await;
+    let told = fixture.fake.wait_for("told", 1).await;
+    let attempts = vec![(request_id, "{\"a\":1}".to_owned()); 3];
+    assert_eq!(fixture.fake.seen_by("f"), attempts);
+    let record = record(&told[0].1);
+    assert_ne!(told[0].0, request_id, "it is another invocation");
+    assert_eq!(record["requestContext"]["requestId"], request_id.to_string());
+    assert_eq!(record["requestContext"]["condition"], "Success");
+    assert_eq!(record["requestContext"]["approximateInvokeCount"], 3);
+    assert_eq!(record["requestContext"]["functionArn"], arn("f").qualified("$LATEST"));
+    assert_eq!(record["responsePayload"]["done"], true);
+    fixture.check_done().await;
+}
+
+#[tokio::test]
+async fn what_fails_to_the_end_is_told() {
+    for (retries, condition, age_s, attempts) in [
+        (2, "RetriesExhausted", 21_600, 3),
+        (0, "RetriesExhausted", 21_600, 1),
+        (2, "EventAgeExceeded", 60, 1),
+    ] {
+        let fixture = fixture(10, 1e-3);
+        fixture.fake.function("f", &[Act::Fail], |target| {
+            target.retries_max = retries;
+            target.age_max = Duration::from_secs(age_s);
+            target.on_failure = Some(arn("told").to_string());
+        });
+        fixture.fake.function("told", &[Act::Succeed], |_| {});
+        fixture.start();
+        fixture.send("f", "1").await;
+        let told = fixture.fake.wait_for("told", 1).await;
+        let record = record(&told[0].1);
+        assert_eq!(record["requestContext"]["condition"], condition);
+        assert_eq!(record["requestContext"]["approximateInvokeCount"], attempts);
+        assert_eq!(record["responseContext"]["functionError"], "Unhandled");
+        assert_eq!(fixture.fake.seen_by("f").len(), attempts);
+        fixture.check_done().await;
+    }
+}
+
+#[tokio::test]
+async fn refusals_cost_no_attempt() {
+    let fixture = fixture(10, 1e-4);
+    let acts = [Act::Throttle, Act::Break, Act::Throttle, Act::Fail, Act::Throttle, Act::Succeed];
+    fixture.fake.function("f", &acts, |target| {
+        target.retries_max = 1;
+        target.on_success = Some(arn("told").to_string());
+    });
+    fixture.fake.function("told", &[Act::Succeed], |_| {});
+    fixture.start();
+    fixture.send("f", "1").await;
+    let told = fixture.fake.wait_for("told", 1).await;
+    assert_eq!(record(&told[0].1)["requestContext"]["approximateInvokeCount"], 2);
+    assert_eq!(fixture.fake.seen_by("f").len(), acts.len());
+    fixture.check_done().await;
+}
+
+// Spec: service-api.md §4.1, reserved concurrency 0.
+#[tokio::test]
+async fn a_function_switched_off_has_no_attempt() {
+    let fixture = fixture(10, 1.0);
+    fixture.fake.function("f", &[Act::Succeed], |target| {
+        target.switched_off = true;
+        target.on_failure = Some(arn("told").to_string());
+    });
+    fixture.fake.function("told", &[Act::Succeed], |_| {});
+    fixture.start();
+    fixture.send("f", "1").await;
+    let told = fixture.fake.wait_for("told", 1).await;
+    let record = record(&told[0].1);
+    assert_eq!(record["requestContext"]["condition"], "ZeroReservedConcurrency");
+    assert_eq!(record["requestContext"]["approximateInvokeCount"], 0);
+    assert!(record.get("responseContext").is_none() && record.get("responsePayload").is_none());
+    assert!(fixture.fake.seen_by("f").is_empty());
+    fixture.check_done().await;
+}
+
+#[tokio::test]
+async fn one_that_hangs_stops_no_other() {
+    let fixture = fixture(8, 1e-4);
+    fixture.fake.function("hangs", &[Act::Hang], |_| {});
+    fixture.fake.function("fails", &[Act::Fail], |_| {});
+    fixture.fake.function("good", &[Act::Succeed], |_| {});
+    for _ in 0..50 {
+        fixture.send("hangs", "1").await;
+        fixture.send("fails", "1").await;
+    }
+    fixture.start();
+    fixture.fake.wait_for("hangs", 4).await;
+    for _ in 0..20 {
+        fixture.send("good", "1").await;
+    }
+    fixture.fake.wait_for("good", 20).await;
+    fixture.fake.wait_for("fails", 150).await;
+    assert_eq!(fixture.fake.seen_by("hangs").len(), 4, "half of all places");
+    fixture.fake.gate.send_replace(true);
+    fixture.fake.wait_for("hangs", 50).await;
+    fixture.check_done().await;
+}
+
+#[tokio::test]
+async fn what_isnt_done_waits_for_the_next_service() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite");
+    let first = fixture_of(Store::open(Some(&path)).unwrap(), 4, 1.0);
+    first.fake.function("f", &[Act::Fail, Act::Hang], |_| {});
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        sent.push(first.send("f", "1").await);
+    }
+    first.start();
+    // One waits for its retry, two run, two wait.
+    first.fake.wait_for("f", 3).await;
+    first.events.stop();
+    first.fake.gate.send_replace(true);
+    first.events.drained().await;
+    assert_eq!(first.fake.seen_by("f").len(), 3);
+    drop(first);
+    let second = fixture_of(Store::open(Some(&path)).unwrap(), 4, 1.0);
+    second.fake.function("f", &[Act::Succeed], |_| {});
+    assert_eq!(second.events.shared.queue.waiting(), 3);
+    second.start();
+    second.fake.wait_for("f", 2).await;
+    second.events.drained().await;
+    assert_eq!(second.events.shared.queue.waiting(), 1, "the retry is not due");
+}
+
+#[tokio::test]
+async fn events_of_a_deleted_function_are_dropped() {
+    let fixture = fixture(4, 1.0);
+    fixture.fake.function("f", &[Act::Succeed], |_| {});
+    fixture.fake.function("g", &[Act::Succeed], |_| {});
+    for name in ["f", "f", "g", "gone"] {
+        fixture.send(name, "1").await;
+    }
+    fixture.events.forget(&arn("f"));
+    let kept = fixture.send("f", "later").await;
+    fixture.start();
+    fixture.fake.wait_for("g", 1).await;
+    assert_eq!(fixture.fake.wait_for("f", 1).await, [(kept, "later".to_owned())]);
+    fixture.check_done().await;
+}
+
+/// A destination that can't be reached: the record waits, and the function runs no second time.
+#[tokio::test]
+async fn a_record_waits_for_its_destination() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut fixture = fixture(4, 1e-3);
+    let options = Options {
+        endpoints: Endpoints { sqs: endpoint.parse().ok(), ..Endpoints::default() },
+        ..fixture.events.shared.options.clone()
+    };
+    fixture.events = Events::open(&fixture.store, options).unwrap();
+    fixture.fake.function("f", &[Act::Succeed], |target| {
+        target.on_success = Some("arn:aws:sqs:eu-west-1:000000000000:q".to_owned());
+    });
+    fixture.start();
+    fixture.send("f", "1").await;
+    let mut request = String::new();
+    for answer in [
+        "",
+        "HTTP/1.1 503 no\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+    ] {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 1 << 16];
+        request.clear();
+        while !request.contains("\"MessageBody\"") {
+            let length = stream.read(&mut buffer).await.unwrap();
+            request += std::str::from_utf8(&buffer[..length]).unwrap();
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+    assert!(request.contains("x-amz-target: AmazonSQS.SendMessage"), "{request}");
+    assert!(request.contains("/eu-west-1/sqs/aws4_request"), "{request}");
+    assert_eq!(fixture.fake.seen_by("f").len(), 1);
+    fixture.check_done().await;
+}
