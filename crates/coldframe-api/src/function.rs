@@ -25,6 +25,7 @@ use crate::layer::hashes;
 use crate::{Call, Error, Service, blocking, code, model};
 
 /// A function as a request names it.
+#[derive(Clone)]
 pub(crate) struct Named {
     pub(crate) arn: FunctionArn,
     pub(crate) qualifier: Option<String>,

@@ -38,6 +38,9 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
 impl Service {
     pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
         let Some(asked) = self.asked(&call)? else { return Ok(empty(StatusCode::NO_CONTENT)) };
+        if call.header("x-amz-invocation-type") == Some("Event") {
+            return self.invoke_event(&call, asked).await;
+        }
         let Asked { invocation, trace, version } = asked;
         // A caller that goes away drops this future, and the function goes on.
         let answer = self.invoker.invoke(invocation).await;
@@ -67,10 +70,8 @@ impl Service {
         let client_context = call.header("x-amz-client-context").map(client_context).transpose()?;
         let tenant_id = tenant(&function, call.header("x-amz-tenant-id"))?;
         check_payload(&call.body)?;
-        match kind {
-            "DryRun" => return Ok(None),
-            "Event" => return Err(Error::not_implemented("InvocationType Event")),
-            _ => {}
+        if kind == "DryRun" {
+            return Ok(None);
         }
         let version = function.version.clone();
         let invocation = Invocation {
@@ -121,7 +122,7 @@ fn cognito_identity(call: &Call) -> Option<String> {
 }
 
 /// Any JSON value in UTF-8.
-fn check_payload(payload: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_payload(payload: &[u8]) -> Result<(), Error> {
     if payload.is_empty() {
         return Ok(());
     }
@@ -153,7 +154,7 @@ fn client_context(header: &str) -> Result<String, Error> {
 }
 
 /// A trace that nobody samples, as AWS makes one for callers without.
-fn new_trace() -> String {
+pub(crate) fn new_trace() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (root, parent) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
     format!("Root=1-{seconds:08x}-{};Parent={};Sampled=0", &root[..24], &parent[..16])

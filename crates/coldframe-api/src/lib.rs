@@ -4,8 +4,9 @@
 //! ```text
 //! request ─► model.route ─► caller (account, region) ─► body, bounded ─► model.check ─► operation
 //! ```
-//! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions and
-//! [`Packages`] to keep code; the binary hands both over.
+//! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions,
+//! [`AsyncInvoker`] to run them some time soon, and [`Packages`] to keep code; the binary hands them
+//! over.
 
 mod account;
 mod alias;
@@ -15,9 +16,11 @@ mod code;
 mod code_signing;
 mod concurrency;
 mod error;
+mod event_invoke;
 mod event_stream;
 mod function;
 mod invoke;
+mod invoke_async;
 mod invoke_with_response_stream;
 mod layer;
 pub mod model;
@@ -34,8 +37,11 @@ mod version;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
+use coldframe_core::asynchronous::AsyncInvoker;
 use coldframe_core::invoke::Invoker;
-use coldframe_core::limits::{CREATE_REQUEST_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX};
+use coldframe_core::limits::{
+    CREATE_REQUEST_BYTES_MAX, INVOKE_ASYNC_PAYLOAD_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX,
+};
 use coldframe_core::objects::Objects;
 use coldframe_core::packages::Packages;
 use coldframe_core::{FunctionArn, RequestId};
@@ -62,6 +68,7 @@ pub struct Service {
     packages: Arc<dyn Packages>,
     invoker: Arc<dyn Invoker>,
     objects: Option<Arc<dyn Objects>>,
+    events: Arc<dyn AsyncInvoker>,
     default_region: Arc<str>,
     serving: serving::Catalogue,
     /// Held while the catalogue and what serves change together.
@@ -110,6 +117,7 @@ impl Service {
         store: Store,
         packages: Arc<dyn Packages>,
         invoker: Arc<dyn Invoker>,
+        events: Arc<dyn AsyncInvoker>,
         default_region: &str,
     ) -> Result<Self, Error> {
         let service = Self {
@@ -117,6 +125,7 @@ impl Service {
             packages,
             invoker,
             objects: None,
+            events,
             default_region: default_region.into(),
             serving: serving::Catalogue::default(),
             settling: Mutex::new(()),
@@ -167,6 +176,7 @@ impl Service {
         let operation = route.operation.name.as_str();
         let limit = match operation {
             "Invoke" | "InvokeWithResponseStream" => REQUEST_PAYLOAD_BYTES_MAX,
+            "InvokeAsync" => INVOKE_ASYNC_PAYLOAD_BYTES_MAX,
             _ => CREATE_REQUEST_BYTES_MAX,
         };
         let read = read(body, limit).await.and_then(|body| inflate(body, &parts.headers, limit));
@@ -186,7 +196,7 @@ impl Service {
             json: Value::Object(serde_json::Map::new()),
             request_id,
         };
-        let is_payload = operation == "Invoke" || operation == "InvokeWithResponseStream";
+        let is_payload = matches!(operation, "Invoke" | "InvokeAsync" | "InvokeWithResponseStream");
         if !is_payload && !call.body.is_empty() {
             call.json = serde_json::from_slice(&call.body).map_err(|error| {
                 Error::new("SerializationException", format!("the body is no JSON: {error}"))
@@ -264,6 +274,18 @@ impl Service {
             "GetFunctionCodeSigningConfig" => self.get_function_code_signing_config(&call),
             "PutFunctionCodeSigningConfig" => self.put_function_code_signing_config(&call),
             "DeleteFunctionCodeSigningConfig" => self.delete_function_code_signing_config(&call),
+            "InvokeAsync" => self.invoke_async(call).await,
+            "PutFunctionEventInvokeConfig" => {
+                self.to_its_end(|service| service.put_event_invoke(call)).await
+            }
+            "UpdateFunctionEventInvokeConfig" => {
+                self.to_its_end(|service| service.update_event_invoke(call)).await
+            }
+            "DeleteFunctionEventInvokeConfig" => {
+                self.to_its_end(|service| service.delete_event_invoke(call)).await
+            }
+            "GetFunctionEventInvokeConfig" => self.get_event_invoke(&call),
+            "ListFunctionEventInvokeConfigs" => self.list_event_invokes(&call),
             other => Err(Error::not_implemented(other)),
         }
     }

@@ -88,7 +88,8 @@ impl Service {
         self.serving.0.read().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
     }
 
-    /// From now on invocations run what the store has; environments of what it has no more go.
+    /// From now on invocations run what the store has; environments of what it has no more go,
+    /// and so do the events of a function that is gone.
     pub(crate) fn serve(&self, arn: &FunctionArn) {
         let function = self.store.function(arn);
         let new = function.as_ref().map(|function| Arc::new(self.made_of(arn, function)));
@@ -102,6 +103,10 @@ impl Service {
         drop(serving);
         self.invoker.retire(arn, &keep);
         self.invoker.plan(arn, &plan(function.as_deref(), new.as_deref()));
+        if new.is_none() {
+            // Before another of its name can be made.
+            self.events.forget(arn);
+        }
     }
 
     fn made_of(&self, arn: &FunctionArn, function: &Function) -> Serving {

@@ -21,6 +21,8 @@ pub struct AsyncInvocation {
     pub payload: Bytes,
     /// `X-Amzn-Trace-Id` as it came.
     pub trace_header: Option<String>,
+    /// Whose invocation it is, for functions that keep tenants apart.
+    pub tenant_id: Option<Arc<str>>,
 }
 
 /// The event could not be kept: the caller must not believe that it will run.

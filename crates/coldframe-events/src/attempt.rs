@@ -26,8 +26,10 @@ pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Lease) {
     let Ok((lease, event)) = read.await else { return };
     match event {
         Ok(Some(event)) => match event.work.clone() {
-            Work::Invoke { function, qualifier } => {
-                invoke(&mut place, &world, lease, event, &function, qualifier.as_deref()).await;
+            Work::Invoke { function, qualifier, tenant_id } => {
+                let tenant = tenant_id.map(Into::into);
+                let asked = (&function, qualifier.as_deref(), tenant);
+                invoke(&mut place, &world, lease, event, asked).await;
             }
             Work::Deliver { .. } => deliver(&place, lease, event).await,
         },
@@ -48,8 +50,7 @@ async fn invoke(
     world: &World,
     lease: Lease,
     event: Event,
-    function: &FunctionKey,
-    qualifier: Option<&str>,
+    (function, qualifier, tenant_id): (&FunctionKey, Option<&str>, Option<Arc<str>>),
 ) {
     let arn = function.arn();
     let target = match world.functions.async_target(&arn, qualifier) {
@@ -104,6 +105,7 @@ async fn invoke(
         cognito_identity: None,
         trace_header: event.trace_header.clone(),
         wants_log_tail: false,
+        tenant_id,
     });
     let answer = answer.await;
     let outcome = match &answer {
@@ -146,7 +148,8 @@ fn tellings(
         let (request_id, work) = match Destination::parse(destination) {
             // A new invocation, of another function.
             Some(Destination::Function { function, qualifier }) => {
-                let work = Work::Invoke { function: FunctionKey::from(&function), qualifier };
+                let function = FunctionKey::from(&function);
+                let work = Work::Invoke { function, qualifier, tenant_id: None };
                 (Uuid::new_v4().into(), work)
             }
             _ => (event.request_id, deliver_to(destination, ended, function, false)),

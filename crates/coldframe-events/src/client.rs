@@ -7,6 +7,7 @@ use bytes::Bytes;
 use coldframe_core::sigv4;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
+use hyper::http::uri::Authority;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -26,7 +27,7 @@ const SHOWN_BYTES_MAX: usize = 500;
 /// `http://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    authority: String,
+    authority: Authority,
 }
 
 /// No such endpoint can be used.
@@ -46,21 +47,24 @@ impl FromStr for Endpoint {
             return Err(EndpointError::Https);
         }
         let rest = text.strip_prefix("http://").ok_or(EndpointError::Malformed)?;
-        let authority: hyper::http::uri::Authority =
+        let authority: Authority =
             rest.trim_end_matches('/').parse().map_err(|_| EndpointError::Malformed)?;
         if authority.host().is_empty() || authority.as_str().contains('@') {
             return Err(EndpointError::Malformed);
         }
-        Ok(Self { authority: authority.to_string() })
+        Ok(Self { authority })
     }
 }
 
 impl Endpoint {
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// What is connected to.
-    fn address(&self) -> String {
-        let has_port =
-            self.authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-        if has_port { self.authority.clone() } else { format!("{}:80", self.authority) }
+    fn address(&self) -> (&str, u16) {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        (host, self.authority.port_u16().unwrap_or(80))
     }
 
     pub(crate) fn url(&self) -> String {
@@ -151,9 +155,9 @@ pub(crate) async fn send(options: &Options, request: Signed<'_>) -> Result<Bytes
 async fn exchange(options: &Options, signed: Signed<'_>) -> Result<Bytes, Error> {
     let request = sign(&options.credentials, &signed)?;
     let address = signed.endpoint.address();
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address));
+    let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
     let stream = connect.await.map_err(|_| Error::Timeout)?;
-    let stream = stream.map_err(|error| Error::Connect(address, error))?;
+    let stream = stream.map_err(|error| Error::Connect(signed.endpoint.url(), error))?;
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
@@ -213,15 +217,16 @@ mod tests {
 
     #[test]
     fn endpoints_are_plain_http() {
-        let check = |text: &str, address: Result<&str, EndpointError>| {
-            let found = text.parse::<Endpoint>().map(|endpoint| endpoint.address());
-            assert_eq!(found, address.map(str::to_owned), "{text}");
+        let check = |text: &str, address: Result<(&str, u16), EndpointError>| {
+            let found = text.parse::<Endpoint>();
+            let found = found.as_ref().map(Endpoint::address).map_err(|error| *error);
+            assert_eq!(found, address, "{text}");
         };
-        check("http://127.0.0.1:5000", Ok("127.0.0.1:5000"));
-        check("http://127.0.0.1:5000/", Ok("127.0.0.1:5000"));
-        check("http://minio", Ok("minio:80"));
-        check("http://[::1]", Ok("[::1]:80"));
-        check("http://[::1]:9000", Ok("[::1]:9000"));
+        check("http://127.0.0.1:5000", Ok(("127.0.0.1", 5000)));
+        check("http://127.0.0.1:5000/", Ok(("127.0.0.1", 5000)));
+        check("http://minio", Ok(("minio", 80)));
+        check("http://[::1]", Ok(("::1", 80)));
+        check("http://[::1]:9000", Ok(("::1", 9000)));
         check("https://sqs.eu-west-1.amazonaws.com", Err(EndpointError::Https));
         check("http://host/path", Err(EndpointError::Malformed));
         check("http://user@host", Err(EndpointError::Malformed));

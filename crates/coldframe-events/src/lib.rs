@@ -168,8 +168,11 @@ impl AsyncInvoker for Events {
 }
 
 fn event(invocation: AsyncInvocation) -> Event {
-    let AsyncInvocation { request_id, function, qualifier, payload, trace_header } = invocation;
-    let work = Work::Invoke { function: FunctionKey::from(&function), qualifier };
+    let AsyncInvocation { request_id, function, qualifier, payload, trace_header, tenant_id } =
+        invocation;
+    let function = FunctionKey::from(&function);
+    let tenant_id = tenant_id.map(|tenant| tenant.to_string());
+    let work = Work::Invoke { function, qualifier, tenant_id };
     Event { request_id, trace_header, work, payload }
 }
 

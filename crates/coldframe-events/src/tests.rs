@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
-use coldframe_core::invoke::{Answer, Invocation, Refusal};
+use coldframe_core::invoke::{
+    Answer, ConcurrencyPlan, Invocation, ProvisionedState, Refusal, StreamedAnswer,
+};
 use coldframe_core::{
     AccountId, FunctionVersion, LogFormat, MemorySize, RequestId, Runtime, Tracing,
 };
@@ -60,6 +62,8 @@ impl Fake {
             tracing: Tracing::PassThrough,
             log_format: LogFormat::Text,
             application_log_level: None,
+            system_log_level: None,
+            tenant_isolation: false,
             log_group: String::new(),
         };
         let mut target = AsyncTarget {
@@ -143,7 +147,24 @@ impl Invoker for Fake {
         })
     }
 
+    fn invoke_with_response_stream(
+        &self,
+        _: Invocation,
+    ) -> BoxFuture<'_, Result<StreamedAnswer, Refusal>> {
+        Box::pin(async { Err(Refusal::Platform("events are not streamed".to_owned())) })
+    }
+
     fn retire(&self, _: &FunctionArn, _: &[&str]) {}
+
+    fn plan(&self, _: &FunctionArn, _: &ConcurrencyPlan) {}
+
+    fn provisioned(&self, _: &str) -> ProvisionedState {
+        ProvisionedState::default()
+    }
+
+    fn concurrency_limit(&self) -> u32 {
+        u32::MAX
+    }
 
     fn runtime_missing(&self, _: &Runtime) -> Option<String> {
         None
@@ -189,6 +210,7 @@ impl Fixture {
             qualifier: None,
             payload: payload.to_owned().into(),
             trace_header: None,
+            tenant_id: None,
         };
         self.events.enqueue(invocation).await.unwrap();
         request_id

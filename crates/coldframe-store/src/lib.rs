@@ -19,8 +19,8 @@ use coldframe_core::{AccountId, FunctionArn, LayerArn};
 use rusqlite::Connection;
 
 pub use self::record::{
-    AliasRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord, LayerUse, Logging,
-    Provisioned, RuntimeUpdate, Settings, State, Update,
+    AliasRecord, EventInvokeRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord,
+    LayerUse, Logging, Provisioned, RuntimeUpdate, Settings, State, Update,
 };
 
 /// A change failed; nothing of it is kept.

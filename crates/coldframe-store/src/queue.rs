@@ -45,7 +45,12 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// The function gets it.
-    Invoke { function: FunctionKey, qualifier: Option<String> },
+    Invoke {
+        function: FunctionKey,
+        qualifier: Option<String>,
+        #[serde(default)]
+        tenant_id: Option<String>,
+    },
     /// A destination gets it, which tells of an invocation that is over.
     Deliver {
         destination: String,

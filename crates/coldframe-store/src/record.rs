@@ -28,6 +28,26 @@ impl Function {
             aliases: BTreeMap::new(),
         }
     }
+
+    /// A version or alias is gone: how its events were handled goes with it.
+    pub fn forget_event_invoke(&mut self, qualifier: &str) {
+        if self.settings.event_invoke.contains_key(qualifier) {
+            Arc::make_mut(&mut self.settings).event_invoke.remove(qualifier);
+        }
+    }
+}
+
+/// `FunctionEventInvokeConfig`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventInvokeRecord {
+    pub retries_max: Option<u32>,
+    pub age_max_s: Option<u32>,
+    /// ARNs.
+    pub on_success: Option<String>,
+    pub on_failure: Option<String>,
+    /// Milliseconds since 1970.
+    pub last_modified_ms: i64,
 }
 
 /// What belongs to a function as a whole, whatever its version.
@@ -40,6 +60,8 @@ pub struct Settings {
     /// The description that `$LATEST` had when that version was made of it.
     pub published_description: String,
     pub reserved_concurrency: Option<u32>,
+    /// How asynchronous invocations are handled, by qualifier.
+    pub event_invoke: BTreeMap<String, EventInvokeRecord>,
     /// `RecursiveLoop`, once set.
     pub recursive_loop: Option<String>,
 }

@@ -74,10 +74,11 @@ pub(crate) struct Service {
     /// A port of this host's loopback that functions reach at the same 127.0.0.1 address. Repeatable.
     #[arg(long = "allow-host-port", value_name = "PORT")]
     pub(crate) allow_host_port: Vec<u16>,
-    /// The S3 that code is fetched from when a request names a bucket: http://HOST:PORT. Requests are
-    /// signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY if they are set.
+    /// The S3 that code is fetched from when a request names a bucket, and that records of events go
+    /// to: http://HOST:PORT. Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY if
+    /// they are set.
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
-    pub(crate) s3_endpoint: Option<crate::objects::Endpoint>,
+    pub(crate) s3_endpoint: Option<coldframe_events::Endpoint>,
     /// Size of all logs together on the disk: the oldest go first.
     #[arg(long, default_value_t = 1024, value_name = "MB")]
     pub(crate) log_storage: u64,
@@ -90,6 +91,26 @@ pub(crate) struct Service {
     /// A directory that functions without layers of their own have at /opt.
     #[arg(long, hide = true, value_name = "DIR")]
     pub(crate) layer: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) events: Events,
+}
+
+/// Asynchronous invocation.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Events {
+    /// Multiplies the times between attempts of asynchronous invocations and the age that events may
+    /// reach: 0.01 makes a retry after a minute one after 600 ms. For tests.
+    #[arg(long, default_value_t = 1.0, value_parser = scale, value_name = "FACTOR")]
+    pub(crate) async_retry_scale: f64,
+    /// Where SQS is, for destinations and dead letters.
+    #[arg(long, env = "AWS_ENDPOINT_URL_SQS", value_name = "URL")]
+    pub(crate) sqs_endpoint: Option<coldframe_events::Endpoint>,
+    /// Where SNS is, for destinations and dead letters.
+    #[arg(long, env = "AWS_ENDPOINT_URL_SNS", value_name = "URL")]
+    pub(crate) sns_endpoint: Option<coldframe_events::Endpoint>,
+    /// Where EventBridge is, for destinations.
+    #[arg(long, env = "AWS_ENDPOINT_URL_EVENTBRIDGE", value_name = "URL")]
+    pub(crate) eventbridge_endpoint: Option<coldframe_events::Endpoint>,
 }
 
 /// `None`: as fast as they come.
@@ -112,6 +133,12 @@ impl Service {
             ready: 1,
             stream_rate: StreamRate(Some(Rate::default())),
             layer: None,
+            events: Events {
+                async_retry_scale: 1.0,
+                sqs_endpoint: None,
+                sns_endpoint: None,
+                eventbridge_endpoint: None,
+            },
         }
     }
 }
@@ -233,6 +260,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|unit| number.checked_mul(unit))
         .map(Duration::from_millis)
         .ok_or_else(|| "not a time: try 90s, 10m or 1h".to_owned())
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse().ok().filter(|scale: &f64| scale.is_finite() && *scale > 0.0);
+    scale.ok_or_else(|| "not a number above zero".to_owned())
 }
 
 #[cfg(test)]

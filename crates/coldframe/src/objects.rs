@@ -1,13 +1,13 @@
 //! Objects from the S3 that `--s3-endpoint` names: plain HTTP, the bucket in the path, signed if the
 //! service's own environment has keys.
 
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use coldframe_core::limits::UNZIPPED_BYTES_MAX;
 use coldframe_core::objects::{Object, ObjectError, Objects};
 use coldframe_core::{BoxFuture, sigv4};
+use coldframe_events::Endpoint;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::client::conn::http1;
@@ -17,27 +17,6 @@ use tokio::net::TcpStream;
 
 /// A whole exchange, whatever the size of the object.
 const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// `http://HOST:PORT`.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint(Authority);
-
-impl FromStr for Endpoint {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        if text.starts_with("https:") {
-            return Err("https is not supported: put a proxy in front that speaks http here");
-        }
-        let malformed = "an endpoint is http://HOST:PORT";
-        let rest = text.strip_prefix("http://").ok_or(malformed)?;
-        let authority: Authority = rest.trim_end_matches('/').parse().map_err(|_| malformed)?;
-        if authority.host().is_empty() || authority.as_str().contains('@') {
-            return Err(malformed);
-        }
-        Ok(Self(authority))
-    }
-}
 
 /// Objects of one S3, or of none.
 pub(crate) struct S3 {
@@ -65,7 +44,7 @@ impl S3 {
     }
 
     async fn fetch(&self, object: &Object) -> Result<Bytes, ObjectError> {
-        let Endpoint(authority) = self.endpoint.as_ref().ok_or(ObjectError::NoEndpoint)?;
+        let authority = self.endpoint.as_ref().ok_or(ObjectError::NoEndpoint)?.authority();
         let unreachable = |error: &dyn std::error::Error| {
             ObjectError::Unreachable(format!("http://{authority}: {error}"))
         };

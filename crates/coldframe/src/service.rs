@@ -8,6 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use coldframe_api::Service as Api;
 use coldframe_engine::{Engine, HostRuntimes, Options};
+use coldframe_events::Events;
 use coldframe_image::PackageStore;
 use coldframe_observe::{Observe, OtlpOptions};
 use coldframe_sandbox::namespaces::{self, NamespaceDriver};
@@ -40,6 +41,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) driver: Arc<NamespaceDriver>,
     engine: Arc<Engine>,
+    events: Arc<Events>,
     observe: Observe,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
@@ -103,9 +105,10 @@ impl Service {
             otlp,
         })
         .context("cannot start the writer of logs")?;
+        let memory_mb = options.memory.unwrap_or_else(host_memory_mb);
         let engine_options = Options {
             idle_timeout: options.idle_timeout,
-            memory_mb: options.memory.unwrap_or_else(host_memory_mb),
+            memory_mb,
             account_concurrency: options.concurrency,
             stream_rate: options.stream_rate.0,
             layer: options.layer.clone(),
@@ -116,13 +119,18 @@ impl Service {
         let store = instance.data.join("store.sqlite");
         let store = Store::open((!instance.ephemeral).then_some(store.as_path()))
             .context("cannot open the store")?;
+        let events = Events::open(&store, events(options, memory_mb))
+            .context("cannot read the queue of asynchronous invocations")?;
+        let events = Arc::new(events);
         let packages = PackageStore::open(instance.data.join("packages"))
             .context("cannot open the packages")?;
         let invoker = Arc::new(Observed { engine: engine.clone(), observe: observe.clone() });
-        let mut api = Api::new(store, Arc::new(packages), invoker, &options.region)
-            .context("cannot read the store")?;
+        let mut api =
+            Api::new(store, Arc::new(packages), invoker.clone(), events.clone(), &options.region)
+                .context("cannot read the store")?;
         api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone())));
         let api = Arc::new(api);
+        events.start(api.clone(), invoker);
         let region = options.region.clone();
         let admin =
             Admin { api: api.clone(), engine: engine.clone(), observe: observe.clone(), region };
@@ -138,12 +146,15 @@ impl Service {
             coldframe_api::model::Model::get();
             sweeper.sweep(PREFIX, is_alive);
         });
-        Ok(Self { address, driver, engine, observe, stop, served, instance })
+        Ok(Self { address, driver, engine, events, observe, stop, served, instance })
     }
 
     /// Takes nothing new, lets running invocations finish, shuts every environment down.
+    /// Events that wait stay for the next service.
     pub(crate) async fn drain(self) {
+        self.events.stop();
         self.engine.drain().await;
+        self.events.drained().await;
         let _ = self.stop.send(true);
         let _ = self.served.await;
         let driver = self.driver;
@@ -152,6 +163,28 @@ impl Service {
         let _ = tokio::task::spawn_blocking(move || driver.close()).await;
         observe.close().await;
         drop(self.instance);
+    }
+}
+
+fn events(options: &arguments::Service, memory_mb: u64) -> coldframe_events::Options {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let given = &options.events;
+    coldframe_events::Options {
+        concurrency: options.concurrency,
+        memory_mb,
+        time_scale: given.async_retry_scale,
+        endpoints: coldframe_events::Endpoints {
+            sqs: given.sqs_endpoint.clone(),
+            sns: given.sns_endpoint.clone(),
+            eventbridge: given.eventbridge_endpoint.clone(),
+            s3: options.s3_endpoint.clone(),
+        },
+        // Most services of one's own take any.
+        credentials: coldframe_events::Credentials {
+            access_key: variable("AWS_ACCESS_KEY_ID").unwrap_or_else(|| "test".to_owned()),
+            secret_key: variable("AWS_SECRET_ACCESS_KEY").unwrap_or_else(|| "test".to_owned()),
+            session_token: variable("AWS_SESSION_TOKEN"),
+        },
     }
 }
 

@@ -17,6 +17,7 @@ impl Service {
             &arn,
             move |function| {
                 function.aliases.remove(&name);
+                function.forget_event_invoke(&name);
                 Ok(())
             },
             move || Error::not_found(&absent),

@@ -57,5 +57,6 @@ fn delete_version(function: &mut Function, number: u64) -> Result<(), Error> {
         ));
     }
     function.versions.remove(&number);
+    function.forget_event_invoke(&version);
     Ok(())
 }

@@ -36,7 +36,11 @@ fn event(function: &str, payload: &[u8]) -> Event {
     Event {
         request_id: Uuid::new_v4().into(),
         trace_header: Some("Root=1".into()),
-        work: Work::Invoke { function: key(function), qualifier: Some("live".into()) },
+        work: Work::Invoke {
+            function: key(function),
+            qualifier: Some("live".into()),
+            tenant_id: None,
+        },
         payload: payload.to_vec().into(),
     }
 }

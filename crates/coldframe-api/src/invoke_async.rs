@@ -1,0 +1,54 @@
+//! `Invoke` with `InvocationType: Event`, and the legacy `InvokeAsync` (service-api.md §3.2, §3.6):
+//! the event is on the disk before the answer.
+
+use std::sync::Arc;
+
+use coldframe_core::asynchronous::AsyncInvocation;
+use coldframe_core::limits::ASYNC_PAYLOAD_BYTES_MAX;
+use hyper::StatusCode;
+
+use crate::function::named;
+use crate::invoke::Asked;
+use crate::{Call, Error, Reply, Service, empty, set};
+
+impl Service {
+    /// Keeps what was asked, with its checks behind it.
+    pub(crate) async fn invoke_event(&self, call: &Call, asked: Asked) -> Result<Reply, Error> {
+        let length = call.body.len();
+        if length > ASYNC_PAYLOAD_BYTES_MAX {
+            return Err(Error::new(
+                "RequestEntityTooLargeException",
+                format!(
+                    "{length} byte payload is too large for the Event invocation type (limit {ASYNC_PAYLOAD_BYTES_MAX} bytes)"
+                ),
+            ));
+        }
+        self.keep(call, asked).await
+    }
+
+    pub(crate) async fn invoke_async(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+        match self.asked(&call)? {
+            Some(asked) => self.keep(&call, asked).await,
+            // A header that isn't this operation's asked for a dry run.
+            None => Ok(empty(StatusCode::ACCEPTED)),
+        }
+    }
+
+    async fn keep(&self, call: &Call, asked: Asked) -> Result<Reply, Error> {
+        let Asked { invocation, trace, .. } = asked;
+        let named = named(call)?;
+        let event = AsyncInvocation {
+            request_id: invocation.request_id,
+            function: named.arn,
+            qualifier: named.qualifier,
+            payload: invocation.payload,
+            trace_header: invocation.trace_header,
+            tenant_id: invocation.tenant_id,
+        };
+        self.events.enqueue(event).await.map_err(|error| Error::service(&error))?;
+        let mut reply = empty(StatusCode::ACCEPTED);
+        set(reply.headers_mut(), "x-amzn-remapped-content-length", "0");
+        set(reply.headers_mut(), "x-amzn-trace-id", &trace);
+        Ok(reply)
+    }
+}
