@@ -116,9 +116,20 @@ impl Coldframe {
     /// # Errors
     /// If it doesn't become ready.
     pub fn start(binary: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary);
         // Memory enough for as many environments as are wanted: they don't use what they may.
-        command.args(["up", "--listen", "127.0.0.1:0", "--ephemeral", "--memory", "1000000"]);
+        Self::with(Command::new(binary).args(["up", "--ephemeral", "--memory", "1000000"]))
+    }
+
+    /// A service that keeps all in a directory, once it is ready.
+    ///
+    /// # Errors
+    /// If it doesn't become ready.
+    pub fn keeping(binary: &Path, data: &Path, options: &[&str]) -> anyhow::Result<Self> {
+        Self::with(Command::new(binary).arg("up").arg("--data").arg(data).args(options))
+    }
+
+    fn with(command: &mut Command) -> anyhow::Result<Self> {
+        command.args(["--listen", "127.0.0.1:0"]);
         let mut service = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
         let line = service.line()?;
         let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://"));

@@ -7,8 +7,8 @@ use anyhow::bail;
 use crate::{cargo, run};
 
 pub(crate) fn bench(name: &str, rest: &[&str]) -> anyhow::Result<()> {
-    if !["warm", "cold"].contains(&name) {
-        bail!("no such benchmark: {name}; there are warm and cold");
+    if !["warm", "cold", "async"].contains(&name) {
+        bail!("no such benchmark: {name}; there are warm, cold and async");
     }
     run(cargo(&["build", "--release", "--locked", "--workspace", "--bins"]))?;
     run(Command::new(format!("target/release/bench-{name}")).args(rest))
