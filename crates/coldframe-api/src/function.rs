@@ -431,14 +431,8 @@ pub(crate) fn package_error(error: PackageError) -> Error {
 }
 
 /// Members that are stored and echoed, without effect here.
-const ECHOED: [&str; 6] = [
-    "DeadLetterConfig",
-    "KMSKeyArn",
-    "VpcConfig",
-    "FileSystemConfigs",
-    "SnapStart",
-    "TenancyConfig",
-];
+const ECHOED: [&str; 5] =
+    ["DeadLetterConfig", "KMSKeyArn", "VpcConfig", "FileSystemConfigs", "SnapStart"];
 
 /// Takes the members of a request that CreateFunction and UpdateFunctionConfiguration share.
 pub(crate) fn apply(record: &mut FunctionRecord, body: &Value, name: &str) -> Result<(), Error> {

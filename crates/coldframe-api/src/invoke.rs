@@ -108,7 +108,8 @@ fn tenant(function: &FunctionVersion, given: Option<&str>) -> Result<Option<Arc<
     }
 }
 
-/// Who a mobile app's user is, as the mobile SDKs tell it in headers of their own.
+/// Who a mobile app's user is. AWS knows it by the caller's credentials, which Cognito has given
+/// out; here nobody's are, so the caller says it in headers of our own.
 fn cognito_identity(call: &Call) -> Option<String> {
     let id = call.header("x-amz-cognito-identity-id");
     let pool = call.header("x-amz-cognito-identity-pool-id");
@@ -149,8 +150,9 @@ fn client_context(header: &str) -> Result<String, Error> {
     let bytes = STANDARD.decode(header).map_err(|_| refused())?;
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&bytes).map_err(|_| refused())?;
-    // Rendered anew: no newline of the client's may end the header it travels in.
-    Ok(serde_json::Value::Object(object).to_string())
+    // Rendered anew: no newline of the client's may end the header it travels in. DEL, which no
+    // header takes and JSON leaves as it is, can only stand in a string.
+    Ok(serde_json::Value::Object(object).to_string().replace('\x7f', "\\u007f"))
 }
 
 /// A trace that nobody samples, as AWS makes one for callers without.

@@ -56,12 +56,11 @@ impl FunctionError {
     }
 
     /// The response was larger than the Runtime API takes.
-    pub fn response_too_large() -> Self {
+    pub fn response_too_large(bytes_max: u64) -> Self {
         Self {
             kind: "Function.ResponseSizeTooLarge".to_owned(),
             message: format!(
-                "Response payload size exceeded maximum allowed payload size ({} bytes).",
-                crate::limits::RESPONSE_PAYLOAD_BYTES_MAX
+                "Response payload size exceeded maximum allowed payload size ({bytes_max} bytes)."
             ),
             names_request: false,
         }

@@ -202,6 +202,7 @@ async fn make(
         out_of_memory_kills: 0,
         generation: 1,
         pending: VecDeque::new(),
+        seen: VecDeque::new(),
         function,
     })
 }
@@ -267,6 +268,8 @@ struct Environment {
     generation: u64,
     /// Events that actions have brought about, to be taken before any input.
     pending: VecDeque<Event>,
+    /// Input that was seen while something else was waited for, to be taken before any other.
+    seen: VecDeque<Input>,
 }
 
 /// When the event was handed over.
@@ -354,6 +357,9 @@ impl Environment {
     }
 
     async fn input(&mut self) -> Input {
+        if let Some(input) = self.seen.pop_front() {
+            return input;
+        }
         // The timer is left as it is unless it would fire too late: setting it earlier costs a
         // system call, firing early for nothing costs next to nothing.
         if let Some(deadline) = self.deadline.map(tokio::time::Instant::from_std)
@@ -445,6 +451,8 @@ impl Environment {
                 }
             }
             ReportKind::Completed(completed) => {
+                let cut = matches!(completed.outcome, Outcome::Truncated);
+                let ends = cut && self.runtime_ends().await;
                 if let Some(running) = &mut self.invocation {
                     running.response = Some(Response {
                         began: completed.began,
@@ -454,9 +462,11 @@ impl Environment {
                             _ => Some(completed.bytes),
                         },
                     });
-                    running.completed = Some(completed);
+                    running.completed = (!ends).then_some(completed);
                 }
-                self.step(living, Event::Respond).await;
+                if !ends {
+                    self.step(living, Event::Respond).await;
+                }
             }
             ReportKind::InitError(failure) => self.init.failure = Some(failure),
             ReportKind::ExtensionsRegistered => {
@@ -479,6 +489,26 @@ impl Environment {
                 self.tell(living, event::Event::LogsDropped { reason, records, bytes });
             }
         }
+    }
+
+    /// Whether the runtime's process ends, whose connections may be seen to end before it. How it
+    /// ended says more than that its upload did.
+    async fn runtime_ends(&mut self) -> bool {
+        let deadline = tokio::time::Instant::now() + LAST_WORDS_LIMIT;
+        while self.runtime.is_some() {
+            let event = tokio::time::timeout_at(deadline, self.events.recv()).await;
+            let Ok(Some(event)) = event else { return false };
+            let ends = match event {
+                sandbox::Event::Exited { process, .. } => self.runtime == Some(process),
+                _ => false,
+            };
+            self.seen.push_back(Input::Sandbox(event));
+            if ends {
+                return true;
+            }
+        }
+        // It is ended: its exit is what these last words are taken for.
+        true
     }
 
     async fn take_exit(&mut self, living: &mut Living, process: u32, exit: sandbox::Exit) {

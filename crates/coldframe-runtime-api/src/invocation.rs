@@ -391,13 +391,13 @@ async fn pass_on(
                 continue;
             }
         };
+        let room = STREAMED_RESPONSE_BYTES_MAX.saturating_sub(upload.bytes);
         upload.bytes += data.len() as u64;
-        if upload.bytes > STREAMED_RESPONSE_BYTES_MAX {
-            wanted = false;
-            if upload.bytes > STREAMED_RESPONSE_BYTES_MAX + DRAINED_BYTES_MAX as u64 {
-                return Err(Refusal::TooLarge(STREAMED_RESPONSE_BYTES_MAX));
-            }
+        if upload.bytes > STREAMED_RESPONSE_BYTES_MAX + DRAINED_BYTES_MAX as u64 {
+            return Err(Refusal::TooLarge(STREAMED_RESPONSE_BYTES_MAX));
         }
+        // What fits is sent.
+        data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         while wanted && !data.is_empty() {
             let part = match &mut bucket {
                 Some(bucket) => {

@@ -73,6 +73,10 @@ impl Service {
             provisioned: None,
         };
         apply(&mut record, body, name)?;
+        // Only here: it cannot be changed.
+        if let Some(tenancy) = body.get("TenancyConfig").filter(|config| config.is_object()) {
+            record.echoed.insert("TenancyConfig".to_owned(), tenancy.clone());
+        }
         let mut settings = Settings::default();
         tag::add(&mut settings.tags, &body["Tags"])?;
         record.layers = self.layers_of(&call.caller, &body["Layers"])?.unwrap_or_default();

@@ -1,11 +1,12 @@
 //! What callers, logs and subscribers are told (execution-environment.md §1.4, §5, §7).
 
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use coldframe_core::error::{self, FunctionError};
 use coldframe_core::event::{self, Span, Status, Trace};
 use coldframe_core::invoke::{Answer, StreamEnd, StreamError};
+use coldframe_core::limits::{RESPONSE_PAYLOAD_BYTES_MAX, STREAMED_RESPONSE_BYTES_MAX};
 use coldframe_core::{LogFormat, LogLevel, Tracing, log};
 use coldframe_runtime_api::Outcome;
 use coldframe_runtime_api::telemetry::{self, Item};
@@ -170,7 +171,11 @@ impl Environment {
                 Err(Failed { payload, content_type, code })
             }
             Some(Outcome::TooLarge) => {
-                let error = FunctionError::response_too_large();
+                let limit = match running.reply {
+                    Some(Reply::Streamed(_)) => STREAMED_RESPONSE_BYTES_MAX,
+                    _ => RESPONSE_PAYLOAD_BYTES_MAX as u64,
+                };
+                let error = FunctionError::response_too_large(limit);
                 running.status = Status::of(&error);
                 Err(platform(&error))
             }
@@ -326,17 +331,21 @@ pub(super) fn downstream(incoming: &str, mode: Tracing) -> String {
     }
     let field = |name| event::field(incoming, name);
     let parent = Uuid::new_v4().simple().to_string();
-    let mut header = format!(
-        "Root={};Parent={};Sampled={}",
-        field("Root").unwrap_or_default(),
-        &parent[..16],
-        field("Sampled").unwrap_or("0")
-    );
+    // What has no root is no trace that could be continued.
+    let root = field("Root").map_or_else(new_root, str::to_owned);
+    let mut header =
+        format!("Root={root};Parent={};Sampled={}", &parent[..16], field("Sampled").unwrap_or("0"));
     if let Some(lineage) = field("Lineage") {
         header.push_str(";Lineage=");
         header.push_str(lineage);
     }
     header
+}
+
+/// The root of a new trace: its version, the time, 96 random bits.
+fn new_root() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("1-{:08x}-{}", since.as_secs(), &Uuid::new_v4().simple().to_string()[..24])
 }
 
 /// A JSON string.
