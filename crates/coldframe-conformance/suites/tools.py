@@ -123,12 +123,16 @@ def install_node(directory):
     shutil.rmtree(directory / "node_modules/aws-lambda-ric/deps", ignore_errors=True)
 
 
-@functools.cache
 def hello_rust():
-    """The example hello-rust as a package: the program is its bootstrap."""
-    program = Path(support.BINARY).parent / "hello-rust"
-    assert program.exists(), f"no {program}: cargo build --release --package hello-rust"
-    directory = TOOLS / "examples" / "hello-rust"
+    return rust_example("hello-rust")
+
+
+@functools.cache
+def rust_example(name):
+    """A native example as a package: the program is its bootstrap."""
+    program = Path(support.BINARY).parent / name
+    assert program.exists(), f"no {program}: cargo build --release --package {name}"
+    directory = TOOLS / "examples" / name
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copy(program, directory / "bootstrap")
     return directory

@@ -2,14 +2,17 @@
 //
 //     node lambda.cjs life ENDPOINT NAME ZIP OTHER_ZIP
 //     node lambda.cjs throttled ENDPOINT NAME
+//     node lambda.cjs stream ENDPOINT NAME EVENT
+//
+// A stream's events are printed one a line, as they come.
 //
 // What must have come out is `test_tools.py`'s matter: it is the same for every SDK.
 
 const fs = require("node:fs");
 const sdk = require("@aws-sdk/client-lambda");
 
-const [mode, endpoint, name, ...zips] = process.argv.slice(2);
-const [zip, other] = zips.map((path) => fs.readFileSync(path));
+const [mode, endpoint, name, ...rest] = process.argv.slice(2);
+const [zip, other] = mode === "life" ? rest.map((path) => fs.readFileSync(path)) : [];
 
 const client = new sdk.LambdaClient({
   endpoint,
@@ -147,8 +150,16 @@ async function life() {
 
 const throttled = () => error(send("Invoke", { FunctionName }), "TooManyRequestsException");
 
-(mode === "life" ? life() : throttled()).then(
-  (seen) => console.log(JSON.stringify(seen)),
+async function stream() {
+  const answer = await send("InvokeWithResponseStream", { FunctionName, Payload: rest[0] });
+  for await (const { PayloadChunk, InvokeComplete } of answer.EventStream) {
+    const text = PayloadChunk && Buffer.from(PayloadChunk.Payload).toString();
+    console.log(JSON.stringify({ PayloadChunk: text, InvokeComplete }));
+  }
+}
+
+({ life, throttled, stream })[mode]().then(
+  (seen) => seen && console.log(JSON.stringify(seen)),
   (error) => {
     console.error(error);
     process.exit(1);

@@ -3,7 +3,9 @@
 //! ```text
 //! rust-sdk life ENDPOINT NAME ZIP OTHER_ZIP
 //! rust-sdk throttled ENDPOINT NAME
+//! rust-sdk stream ENDPOINT NAME EVENT
 //! ```
+//! A stream's events are printed one a line, as they come.
 //! What must have come out is `test_tools.py`'s matter: it is the same for every SDK.
 
 use std::time::Duration;
@@ -15,7 +17,9 @@ use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::get_function::GetFunctionError;
 use aws_sdk_lambda::operation::invoke::{InvokeError, InvokeOutput};
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::{FunctionCode, LogType, Runtime};
+use aws_sdk_lambda::types::{
+    FunctionCode, InvokeWithResponseStreamResponseEvent, LogType, Runtime,
+};
 use aws_sdk_lambda::{Client, Config};
 use serde_json::{Value, json};
 
@@ -33,7 +37,13 @@ async fn main() -> Result<(), Error> {
             life(&client(endpoint), name, Blob::new(zip), Blob::new(other)).await?
         }
         ["throttled", endpoint, name] => throttled(&client(endpoint), name).await,
-        _ => return Err("usage: life ENDPOINT NAME ZIP OTHER_ZIP | throttled ENDPOINT NAME".into()),
+        ["stream", endpoint, name, event] => return stream(&client(endpoint), name, event).await,
+        _ => {
+            return Err(
+                "usage: life ENDPOINT NAME ZIP OTHER_ZIP | throttled ENDPOINT NAME | stream ENDPOINT NAME EVENT"
+                    .into(),
+            );
+        }
     };
     println!("{seen}");
     Ok(())
@@ -205,6 +215,35 @@ async fn throttled(client: &Client, name: &str) -> Value {
     let mut seen = error(answer, InvokeError::is_too_many_requests_exception);
     seen["reason"] = json!(reason);
     seen
+}
+
+async fn stream(client: &Client, name: &str, event: &str) -> Result<(), Error> {
+    let call = client.invoke_with_response_stream().function_name(name);
+    let mut answer = call.payload(Blob::new(event)).send().await?;
+    while let Some(event) = answer.event_stream.recv().await? {
+        let shown = match event {
+            InvokeWithResponseStreamResponseEvent::PayloadChunk(chunk) => {
+                let payload = chunk.payload().map(|payload| String::from_utf8_lossy(payload.as_ref()));
+                json!({ "PayloadChunk": payload })
+            }
+            InvokeWithResponseStreamResponseEvent::InvokeComplete(end) => {
+                let mut complete = json!({});
+                for (member, value) in [
+                    ("ErrorCode", end.error_code()),
+                    ("ErrorDetails", end.error_details()),
+                    ("LogResult", end.log_result()),
+                ] {
+                    if let Some(value) = value {
+                        complete[member] = json!(value);
+                    }
+                }
+                json!({ "InvokeComplete": complete })
+            }
+            other => return Err(format!("an unknown event: {other:?}").into()),
+        };
+        println!("{shown}");
+    }
+    Ok(())
 }
 
 /// What a caller can tell of an error: whether it is the SDK's type, its code, text and status.
