@@ -133,7 +133,7 @@ fn kinds(binary: &Path, coldframe: &mut Coldframe) -> anyhow::Result<Vec<Kind>> 
 
 fn cold(binary: &Path, rounds: usize, verdicts: &mut Vec<String>) -> anyhow::Result<()> {
     let noop = sibling("noop")?;
-    let mut coldframe = Coldframe::start(binary)?;
+    let mut coldframe = Coldframe::start(binary, &[])?;
     let mut kinds = kinds(binary, &mut coldframe)?;
     let mut bare = Vec::new();
     for round in 0..rounds {
@@ -201,7 +201,7 @@ fn last_init(coldframe: &mut Coldframe, name: &str) -> anyhow::Result<f64> {
 }
 
 fn parallel(binary: &Path, rounds: usize) -> anyhow::Result<()> {
-    let mut coldframe = Coldframe::start(binary)?;
+    let mut coldframe = Coldframe::start(binary, &[])?;
     let names: Vec<String> = (0..PARALLEL).map(|number| format!("parallel-{number}")).collect();
     for name in &names {
         coldframe.create(&Function::noop(name)?)?;
@@ -292,7 +292,7 @@ fn service(binary: &Path, rounds: usize, verdicts: &mut Vec<String>) -> anyhow::
     );
     verdicts.push(ready);
 
-    let mut coldframe = Coldframe::start(binary)?;
+    let mut coldframe = Coldframe::start(binary, &[])?;
     rest(&mut coldframe)?;
     std::thread::sleep(IDLE);
     let idle = Memory::of(coldframe.service.pid());

@@ -115,9 +115,11 @@ impl Coldframe {
     ///
     /// # Errors
     /// If it doesn't become ready.
-    pub fn start(binary: &Path) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, options: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary);
         // Memory enough for as many environments as are wanted: they don't use what they may.
-        Self::with(Command::new(binary).args(["up", "--ephemeral", "--memory", "1000000"]))
+        command.args(["up", "--ephemeral", "--memory", "1000000"]).args(options);
+        Self::with(&mut command)
     }
 
     /// A service that keeps all in a directory, once it is ready.

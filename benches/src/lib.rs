@@ -1,7 +1,7 @@
 //! What the benchmarks share.
 //!
 //! ```text
-//! bench-warm, -cold, -async ──HTTP──► coldframe, bench-relay or the emulator ◄──Runtime API── noop
+//! bench-warm, bench-cold, … ──HTTP──► coldframe, bench-relay or the emulator ◄──Runtime API── noop
 //! ```
 //! **Invariant:** everything is measured from outside, over the wire and in `/proc`; nothing here
 //! links coldframe. The client and the function are the same for all who are compared.
@@ -10,3 +10,9 @@ pub mod contender;
 pub mod machine;
 pub mod statistics;
 pub mod wire;
+
+/// What `bench-stream` streams, bytes.
+pub const STREAMED_BYTES: usize = 100_000_000;
+
+/// What is written at once, bytes.
+pub const STREAMED_BLOCK_BYTES: usize = 250_000;

@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
         println!("{HELP}");
         return Ok(());
     };
-    let mut coldframe = Coldframe::start(&options.coldframe)?;
+    let mut coldframe = Coldframe::start(&options.coldframe, &[])?;
     coldframe.create(&Function::noop("noop")?)?;
     let mut contenders = vec![Side {
         name: "coldframe",

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 const HELP: &str = "\
 cargo xtask check          format, lints, arrows between rooms, licences, unit tests
 cargo xtask test [SUITE]   everything, including what it needs to install
-cargo xtask bench NAME     warm, cold or async
+cargo xtask bench NAME     warm, cold, async, extensions or stream
 cargo xtask tidy           format, and accept changed snapshots
 cargo xtask model [FILE]   make crates/coldframe-api/src/model/facts.json anew";
 
