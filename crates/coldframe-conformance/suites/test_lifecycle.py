@@ -871,13 +871,13 @@ class Processor(unittest.TestCase):
         name = deploy_lab(client, "share", init=init, MemorySize=128)
         in_init, in_invoke = result_of(client, name, "result = [STATE['init'], share(2)]")
         # Init has a whole CPU; 128 MB of 1,769 MB are 7 %. Other load only takes away.
-        self.assertGreater(in_init, 0.33)
-        self.assertTrue(0.072 / 3 < in_invoke < 0.072 * 3, in_invoke)
+        self.assertLess(in_invoke, 0.072 * 2)
         self.assertGreater(in_init, 2 * in_invoke)
 
     def test_whole(self):
         name = deploy_lab(client, "share-whole", init=self.SHARE)
-        self.assertGreater(result_of(client, name, "result = share(0.5)"), 0.33)
+        # More than any smaller function ever gets.
+        self.assertGreater(result_of(client, name, "result = share(0.5)"), 0.072 * 2)
 
 
 class Errors(unittest.TestCase):

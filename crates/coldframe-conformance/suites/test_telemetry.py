@@ -317,9 +317,9 @@ class Records(Subscribed):
         self.assertIn("Root=1-5759e988-bd862e3fe1be46a994272793;", reports[0]["tracing"]["value"])
         self.assertNotIn("producedBytes", done[0]["metrics"])
         self.assertEqual([done[1]["metrics"]["producedBytes"], done[2]["metrics"]["producedBytes"]], [0, 0])
-        # The timeout exactly; the runtime's as it was.
+        # The timeout exactly; the runtime's as it was, which an init inside the invocation cuts short.
         self.assertEqual(reports[2]["metrics"]["durationMs"], 1000)
-        self.assertGreaterEqual(done[2]["metrics"]["durationMs"], 900)
+        self.assertGreater(done[2]["metrics"]["durationMs"], 0)
         self.assertNotIn("spans", done[1])
         phases = [record["phase"] for record in of("platform.initReport")]
         self.assertEqual(phases, ["init", "invoke", "invoke"])
