@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use coldframe_benches::contender::{Coldframe, Function, sibling, until};
-use coldframe_benches::machine;
 use coldframe_benches::statistics::{Round, Spread, median, micros};
 use coldframe_benches::wire::Connection;
+use coldframe_benches::{command, machine};
 
 const HELP: &str = "\
 bench-extensions [--rounds N]
@@ -44,10 +44,7 @@ fn main() -> anyhow::Result<()> {
         side.service.create(&Function::noop("noop")?)?;
     }
     println!("## Extensions, {}\n", machine::now());
-    println!(
-        "`cargo xtask bench extensions {}`; {rounds} rounds, order rotated.",
-        arguments.join(" ")
-    );
+    println!("`{}`; {rounds} rounds, order rotated.", command("extensions"));
     println!(
         "A native function; one native extension that is told of every invocation, and one that gets \
          platform and function records over HTTP. One client over one kept connection; µs; median \

@@ -16,3 +16,9 @@ pub const STREAMED_BYTES: usize = 100_000_000;
 
 /// What is written at once, bytes.
 pub const STREAMED_BLOCK_BYTES: usize = 250_000;
+
+/// The command that a section of the results was made by.
+pub fn command(benchmark: &str) -> String {
+    let words = ["cargo", "xtask", "bench", benchmark].map(str::to_owned);
+    words.into_iter().chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+}

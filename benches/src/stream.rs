@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use coldframe_benches::contender::{Coldframe, Function, sibling, until};
 use coldframe_benches::statistics::{Spread, median};
-use coldframe_benches::{STREAMED_BLOCK_BYTES, STREAMED_BYTES, machine};
+use coldframe_benches::{STREAMED_BLOCK_BYTES, STREAMED_BYTES, command, machine};
 
 const HELP: &str = "\
 bench-stream [--rounds N]
@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     println!("## Stream, {}\n", machine::now());
-    println!("`cargo xtask bench stream {}`; {rounds} rounds, order rotated.", arguments.join(" "));
+    println!("`{}`; {rounds} rounds, order rotated.", command("stream"));
     println!(
         "{} MB of one response, warm, rate rule off, from a native function by the service to a \
          client over loopback. The relay copies them from one TCP connection to another, \
