@@ -6,18 +6,22 @@
 //! **Invariant:** doesn't know HTTP, nor who calls. Reads of the catalogue never touch the disk.
 
 mod functions;
+mod keys;
 mod layers;
 mod migrations;
 pub mod queue;
 mod record;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use coldframe_core::{AccountId, FunctionArn, LayerArn};
 use rusqlite::Connection;
 
+pub use self::keys::{AccountRecord, KeyRecord};
 pub use self::record::{
     AliasRecord, EventInvokeRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord,
     LayerUse, Logging, Provisioned, RuntimeUpdate, Settings, State, Update,
@@ -36,6 +40,8 @@ pub enum Error {
     /// What lies on the disk isn't what was written there: only a copy helps.
     #[error("the file of the store is damaged")]
     Damaged(#[source] rusqlite::Error),
+    #[error("cannot open the store's file")]
+    File(#[from] std::io::Error),
     #[error("cannot use the store")]
     Sqlite(#[source] rusqlite::Error),
     #[error("the record of {what} cannot be read")]
@@ -69,6 +75,7 @@ pub struct Store {
     path: Option<PathBuf>,
     functions: RwLock<BTreeMap<FunctionArn, Arc<Function>>>,
     layers: RwLock<BTreeMap<LayerArn, Arc<Layer>>>,
+    keys: keys::Keys,
 }
 
 impl Store {
@@ -79,7 +86,10 @@ impl Store {
     /// If the file is no store, damaged, or of a newer layout.
     pub fn open(path: Option<&Path>) -> Result<Self, Error> {
         let mut connection = match path {
-            Some(path) => Connection::open(path)?,
+            Some(path) => {
+                private(path)?;
+                Connection::open(path)?
+            }
             None => Connection::open_in_memory()?,
         };
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -88,11 +98,13 @@ impl Store {
         migrations::run(&mut connection)?;
         let functions = RwLock::new(functions::load(&connection)?);
         let layers = RwLock::new(layers::load(&connection)?);
+        let keys = keys::Keys::load(&connection)?;
         Ok(Self {
             writer: Arc::new(Mutex::new(connection)),
             path: path.map(Path::to_owned),
             functions,
             layers,
+            keys,
         })
     }
 
@@ -111,6 +123,22 @@ impl Store {
     fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes the file if need be, for the owner alone: it holds secrets. SQLite's other files get the
+/// same mode, unless an earlier version has left them.
+fn private(path: &Path) -> Result<(), Error> {
+    let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    for suffix in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        match fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
