@@ -72,6 +72,11 @@ impl Error {
         match self.code {
             "ValidationException" | "SerializationException" => (400, "message"),
             "AccessDeniedException" => (403, "Message"),
+            "MissingAuthenticationTokenException"
+            | "IncompleteSignatureException"
+            | "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "ExpiredTokenException" => (403, "message"),
             "UnknownOperationException" => (404, "Message"),
             "MethodNotAllowedException" => (405, "Message"),
             "RequestEntityTooLargeException" => (413, "message"),
@@ -87,7 +92,7 @@ impl Error {
         let (status, member) = self.shape();
         let kind = if status < 500 { "User" } else { "Service" };
         let mut body = json!({ "Type": kind, member: self.message });
-        if self.code == "AccessDeniedException" || self.code == "ValidationException" {
+        if status == 403 || self.code == "ValidationException" {
             // Not in the model: clients look for either.
             body["message"] = json!(self.message);
             body["Message"] = json!(self.message);

@@ -124,8 +124,8 @@ pub(crate) fn resolve(call: &Call, text: &str) -> Result<Named, Error> {
         return Err(Error::new(
             "AccessDeniedException",
             format!(
-                "User: arn:aws:iam::{}:root is not authorized to perform: lambda:{operation} on resource: {text} because no resource-based policy allows the lambda:{operation} action",
-                call.caller.account
+                "User: {} is not authorized to perform: lambda:{operation} on resource: {text} because no resource-based policy allows the lambda:{operation} action",
+                call.caller.identity
             ),
         ));
     }
@@ -260,6 +260,7 @@ impl Service {
             revision: record.generation.clone(),
             runtime: Runtime::parse(record.runtime.as_deref().unwrap_or_default()),
             handler: record.handler.clone().unwrap_or_default(),
+            role: record.role.clone(),
             memory: MemorySize::from_mb(record.memory_mb),
             timeout: Duration::from_secs(record.timeout_s.into()),
             ephemeral_storage_mb: record.ephemeral_storage_mb,

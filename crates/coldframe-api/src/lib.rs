@@ -2,18 +2,21 @@
 //! of facts, one file an operation.
 //!
 //! ```text
-//! request ─► model.route ─► caller (account, region) ─► body, bounded ─► model.check ─► operation
+//! request ─► access (whose key) ─► model.route ─► body, bounded ─► signature ─► model.check ─► operation
 //! ```
 //! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions,
 //! [`AsyncInvoker`] to run them some time soon, and [`Packages`] to keep code; the binary hands them
 //! over.
 
+mod access;
 mod account;
 mod alias;
+mod authorize;
 mod body;
 mod caller;
 mod code;
 mod code_signing;
+mod companion;
 mod concurrency;
 mod error;
 mod event_invoke;
@@ -32,12 +35,14 @@ mod recursion;
 mod runtime_management;
 mod serving;
 mod tag;
+mod url;
 mod version;
 
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use coldframe_core::asynchronous::AsyncInvoker;
+use coldframe_core::identity::Sessions;
 use coldframe_core::invoke::Invoker;
 use coldframe_core::limits::{
     CREATE_REQUEST_BYTES_MAX, INVOKE_ASYNC_PAYLOAD_BYTES_MAX, REQUEST_PAYLOAD_BYTES_MAX,
@@ -49,10 +54,12 @@ use coldframe_store::Store;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use self::access::{Authentication, Denied};
 pub use self::body::Body;
 pub(crate) use self::body::whole;
 pub use self::caller::Caller;
@@ -62,6 +69,20 @@ use self::model::{Input, Model, Route};
 /// An answer on the wire.
 pub type Reply = Response<Body>;
 
+/// What the service may be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub authentication: Authentication,
+    /// The region of requests that are not signed.
+    pub default_region: String,
+    /// What the hosts of function URLs end with, as `localhost:4566`.
+    pub url_domain: String,
+}
+
+/// Whom a connection comes from: an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub std::net::IpAddr);
+
 /// The service. Cheap to share.
 pub struct Service {
     store: Store,
@@ -69,8 +90,10 @@ pub struct Service {
     invoker: Arc<dyn Invoker>,
     objects: Option<Arc<dyn Objects>>,
     events: Arc<dyn AsyncInvoker>,
-    default_region: Arc<str>,
+    access: access::Access,
     serving: serving::Catalogue,
+    urls: url::Urls,
+    url_domain: String,
     /// Held while the catalogue and what serves change together.
     settling: Mutex<()>,
     code_key: code::Key,
@@ -118,7 +141,8 @@ impl Service {
         packages: Arc<dyn Packages>,
         invoker: Arc<dyn Invoker>,
         events: Arc<dyn AsyncInvoker>,
-        default_region: &str,
+        sessions: Arc<dyn Sessions>,
+        options: &Options,
     ) -> Result<Self, Error> {
         let service = Self {
             store,
@@ -126,8 +150,14 @@ impl Service {
             invoker,
             objects: None,
             events,
-            default_region: default_region.into(),
+            access: access::Access {
+                authentication: options.authentication,
+                sessions,
+                default_region: options.default_region.as_str().into(),
+            },
             serving: serving::Catalogue::default(),
+            urls: url::Urls::default(),
+            url_domain: options.url_domain.clone(),
             settling: Mutex::new(()),
             code_key: code::Key::new(),
         };
@@ -149,6 +179,12 @@ impl Service {
     /// Answers one request. Never fails: what goes wrong is an answer.
     pub async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
         let request_id = RequestId::from(Uuid::new_v4());
+        if let Some(place) = url::Place::of(&request) {
+            return self.serve_url(place, request, request_id).await;
+        }
+        if companion::is_query(&request) {
+            return self.companion(request, request_id).await;
+        }
         let mut reply = match self.answer(request, request_id).await {
             Ok(reply) => reply,
             Err(error) => error.reply(),
@@ -170,8 +206,9 @@ impl Service {
         if let Some(place) = parts.uri.path().strip_prefix(code::PATH) {
             return self.code(place, query);
         }
+        let admitted = self.access.admit(&self.store, &parts)?;
+        admitted.check_service("lambda")?;
         let route = Model::get().route(parts.method.as_str(), parts.uri.path(), query)?;
-        let caller = Caller::of(&parts.headers, query, &self.default_region);
         let query = model::query_pairs(query)?;
         let operation = route.operation.name.as_str();
         let limit = match operation {
@@ -179,14 +216,16 @@ impl Service {
             "InvokeAsync" => INVOKE_ASYNC_PAYLOAD_BYTES_MAX,
             _ => CREATE_REQUEST_BYTES_MAX,
         };
-        let read = read(body, limit).await.and_then(|body| inflate(body, &parts.headers, limit));
-        let body = read.map_err(|error| match error {
+        let read_error = |error| match error {
             ReadError::TooLarge => Error::too_large(operation, limit),
             ReadError::Cut => Error::new("SerializationException", "the request body ended early"),
             ReadError::NoGzip => {
                 Error::new("SerializationException", "the request body is no gzip")
             }
-        })?;
+        };
+        let body = read(body, limit).await.map_err(read_error)?;
+        let caller = admitted.verify(&parts, &body).await?;
+        let body = inflate(body, &parts.headers, limit).map_err(read_error)?;
         let mut call = Call {
             route,
             caller,
@@ -203,6 +242,7 @@ impl Service {
             })?;
         }
         check(&call)?;
+        self.authorize(&mut call)?;
         match operation {
             "Invoke" => self.invoke(call).await,
             "InvokeWithResponseStream" => self.invoke_with_response_stream(call).await,
@@ -286,6 +326,17 @@ impl Service {
             }
             "GetFunctionEventInvokeConfig" => self.get_event_invoke(&call),
             "ListFunctionEventInvokeConfigs" => self.list_event_invokes(&call),
+            "CreateFunctionUrlConfig" => {
+                self.to_its_end(|service| service.create_function_url_config(call)).await
+            }
+            "GetFunctionUrlConfig" => self.get_function_url_config(&call),
+            "UpdateFunctionUrlConfig" => {
+                self.to_its_end(|service| service.update_function_url_config(call)).await
+            }
+            "DeleteFunctionUrlConfig" => {
+                self.to_its_end(|service| service.delete_function_url_config(call)).await
+            }
+            "ListFunctionUrlConfigs" => self.list_function_url_configs(&call),
             other => Err(Error::not_implemented(other)),
         }
     }
@@ -308,6 +359,31 @@ impl Service {
     /// The log group of a function; `None` if there is no such function.
     pub fn log_group(&self, arn: &FunctionArn) -> Option<String> {
         self.store.get(arn).map(|record| record.logging.group.clone())
+    }
+
+    /// Who sends a request for a service of this signing name.
+    ///
+    /// # Errors
+    /// If he must sign and hasn't, or not well.
+    pub async fn caller(
+        &self,
+        service: &str,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Caller, Denied> {
+        let admitted = self.access.admit(&self.store, parts)?;
+        admitted.check_service(service)?;
+        admitted.verify(parts, body).await
+    }
+
+    /// Whether the request is for a function URL: pages of any origin may use those.
+    pub fn is_url<B>(request: &Request<B>) -> bool {
+        url::Place::of(request).is_some()
+    }
+
+    /// What is kept.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 }
 

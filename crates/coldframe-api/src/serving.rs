@@ -95,6 +95,7 @@ impl Service {
         let new = function.as_ref().map(|function| Arc::new(self.made_of(arn, function)));
         let keep: Vec<&str> =
             new.iter().flat_map(|new| new.all()).map(|version| version.revision.as_str()).collect();
+        self.urls.set(arn, self.store.function(arn).as_deref());
         let mut serving = self.serving.0.write().unwrap_or_else(PoisonError::into_inner);
         match &new {
             Some(new) => serving.insert(arn.clone(), new.clone()),

@@ -982,7 +982,7 @@ class WrongUse(unittest.TestCase):
             self.check("up", "--ephemeral", "--listen", address, says=said)
 
     def test_up_on_what_is_no_loopback(self):
-        said = "0.0.0.0:0 is no loopback address: requests are not authenticated"
+        said = "0.0.0.0:0 is no loopback address: without --auth sigv4 requests are not authenticated"
         self.check("up", "--ephemeral", "--listen", "0.0.0.0:0", says=said)
         self.check("up", "--listen", "localhost", says="invalid .*--listen", code=2)
         self.check("up", "--idle-timeout", "soon", says="try 90s, 10m or 1h", code=2)

@@ -133,6 +133,8 @@ pub struct FunctionVersion {
     pub revision: String,
     pub runtime: Runtime,
     pub handler: String,
+    /// The ARN of the execution role.
+    pub role: String,
     pub memory: MemorySize,
     pub timeout: Duration,
     /// Size of `/tmp`, MB.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod destination;
 pub mod error;
 pub mod event;
+pub mod identity;
 pub mod ids;
 pub mod invoke;
 pub mod lifecycle;

@@ -133,6 +133,17 @@ fn mac(secret_key: &str, scope: Scope<'_>, string: &str) -> Hmac<Sha256> {
     step(&key.finalize().into_bytes(), string)
 }
 
+/// Percent-encoded for a path's segment or a query: letters, digits and `-._~` stay.
+pub fn uri_encode(text: &str) -> String {
+    canonical::encode(text, b"")
+}
+
+/// Compares secrets: how long it takes tells nothing of how much is right.
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    let (one, other) = (Sha256::digest(one), Sha256::digest(other));
+    one.iter().zip(&other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+}
+
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {

@@ -67,7 +67,9 @@ pub(crate) fn start(shared: Arc<Shared>, pool: Arc<Pool>, provisioned: bool) -> 
     let date = jiff::Timestamp::now().strftime("%Y/%m/%d").to_string();
     let log_stream = function.log_stream(&date, id);
     let (commands, receiver) = mpsc::unbounded_channel();
-    let handle = Handle::new(id, function.clone(), log_stream.clone(), commands, provisioned);
+    let credentials = shared.issuer.issue(&function);
+    let stream = log_stream.clone();
+    let handle = Handle::new(id, function.clone(), stream, commands, provisioned, credentials);
     let handle = Arc::new(handle);
     let known = handle.clone();
     lock(&shared.environments).insert(id, handle.clone());
@@ -146,10 +148,7 @@ async fn make(
     let created = living.shared.driver.create(spec).await.map_err(|error| chain(&error))?;
     let Created { sandbox, events, listener, network } = created;
     let credentials = Credentials {
-        // Twelve digits: calls back to this service stay in the account.
-        access_key: function.account().to_string(),
-        secret_key: Uuid::new_v4().simple().to_string(),
-        session_token: Uuid::new_v4().simple().to_string(),
+        session: living.handle.credentials(),
         metadata_token: Uuid::new_v4().simple().to_string(),
     };
     let log_stream: Arc<str> = log_stream.into();

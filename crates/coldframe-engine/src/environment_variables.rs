@@ -4,16 +4,15 @@
 use std::collections::BTreeMap;
 
 use coldframe_core::config::RESERVED_VARIABLES;
+use coldframe_core::identity::Session;
 use coldframe_core::{EnvironmentId, FunctionVersion, LogFormat, Runtime};
 
 /// Where the Runtime API listens inside.
 pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
 
 /// Credentials of one environment.
-pub(crate) struct Credentials {
-    pub(crate) access_key: String,
-    pub(crate) secret_key: String,
-    pub(crate) session_token: String,
+pub(crate) struct Credentials<'a> {
+    pub(crate) session: &'a Session,
     /// For the metadata endpoint.
     pub(crate) metadata_token: String,
 }
@@ -59,7 +58,7 @@ pub(crate) fn zone(region: &str) -> String {
 pub(crate) fn of_runtime(
     function: &FunctionVersion,
     log_stream: &str,
-    credentials: &Credentials,
+    credentials: &Credentials<'_>,
     initialization_type: &str,
 ) -> Vec<String> {
     let mut variables: BTreeMap<&str, String> = BTreeMap::new();
@@ -116,10 +115,10 @@ pub(crate) fn of_runtime(
     put("AWS_LAMBDA_INITIALIZATION_TYPE", initialization_type);
     put("AWS_LAMBDA_LOG_GROUP_NAME", &function.log_group);
     put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
-    put("AWS_ACCESS_KEY", &credentials.access_key);
-    put("AWS_ACCESS_KEY_ID", &credentials.access_key);
-    put("AWS_SECRET_ACCESS_KEY", &credentials.secret_key);
-    put("AWS_SESSION_TOKEN", &credentials.session_token);
+    put("AWS_ACCESS_KEY", &credentials.session.access_key);
+    put("AWS_ACCESS_KEY_ID", &credentials.session.access_key);
+    put("AWS_SECRET_ACCESS_KEY", &credentials.session.secret_key);
+    put("AWS_SESSION_TOKEN", &credentials.session.session_token);
     put("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
     put("LAMBDA_TASK_ROOT", "/var/task");
     put("LAMBDA_RUNTIME_DIR", "/var/runtime");

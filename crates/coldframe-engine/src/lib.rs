@@ -9,6 +9,7 @@
 //! a time in an environment, one revision of one function for its whole life.
 
 mod concurrency;
+mod credentials;
 mod environment;
 mod environment_variables;
 mod output;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use coldframe_core::identity::{Session, Sessions};
 use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, Invoker, ProvisionedState, Refusal, StreamedAnswer,
 };
@@ -64,6 +66,7 @@ pub(crate) struct Shared {
     options: Options,
     runtimes: HostRuntimes,
     observer: Arc<dyn Observer>,
+    pub(crate) issuer: Arc<credentials::Issuer>,
     pools: RwLock<HashMap<String, Arc<Pool>>>,
     environments: Mutex<HashMap<coldframe_core::EnvironmentId, Arc<view::Handle>>>,
     concurrency: Concurrency,
@@ -92,6 +95,7 @@ impl Engine {
             options,
             runtimes,
             observer,
+            issuer: Arc::default(),
             pools: RwLock::default(),
             environments: Mutex::default(),
             concurrency,
@@ -256,6 +260,12 @@ impl Invoker for Engine {
 
     fn runtime_missing(&self, runtime: &Runtime) -> Option<String> {
         self.shared.runtimes.find(runtime).err()
+    }
+}
+
+impl Sessions for Engine {
+    fn session(&self, access_key: &str) -> Option<Session> {
+        self.shared.issuer.session(access_key)
     }
 }
 

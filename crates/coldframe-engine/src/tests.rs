@@ -43,6 +43,7 @@ fn function(name: &str, code: &std::path::Path) -> Arc<FunctionVersion> {
         revision: Uuid::new_v4().to_string(),
         runtime: Runtime::parse("provided.al2023"),
         handler: "x".into(),
+        role: "arn:aws:iam::000000000000:role/service-role/r".into(),
         memory: MemorySize::from_mb(128),
         timeout: Duration::from_millis(300),
         ephemeral_storage_mb: 512,
@@ -103,6 +104,26 @@ fn check_journal(driver: &FakeDriver) {
         let last = deeds.iter().rfind(|deed| **deed != Deed::Exited);
         assert_eq!(last, Some(&Deed::Dropped), "{deeds:?}");
     }
+}
+
+#[tokio::test]
+async fn credentials_are_good_while_their_environment_lives() {
+    let Fixture { engine, driver: _driver, function, _code } = fixture(10_000, 10);
+    check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    let issued = {
+        let environments = lock(&engine.shared.environments);
+        environments.values().next().expect("it was used").credentials().clone()
+    };
+    assert_eq!(
+        issued.identity.to_string(),
+        "arn:aws:sts::000000000000:assumed-role/r/f",
+        "the role of the function"
+    );
+    let known = engine.session(&issued.access_key).expect("it lives");
+    assert!(known == issued);
+    assert!(engine.session("ASIAAAAAAAAAAAAAAAAA").is_none());
+    engine.drain().await;
+    assert!(engine.session(&issued.access_key).is_none());
 }
 
 #[tokio::test]

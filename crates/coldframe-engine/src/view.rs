@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use coldframe_core::event::{Event, Status};
+use coldframe_core::identity::Session;
 use coldframe_core::lifecycle::Phase;
 use coldframe_core::{EnvironmentId, FunctionVersion};
 use coldframe_runtime_api::ExtensionView;
 use tokio::sync::mpsc;
 
+use crate::credentials::Issued;
 use crate::environment::Command;
 use crate::lock;
 
@@ -53,6 +55,8 @@ pub(crate) struct Handle {
     function: Arc<FunctionVersion>,
     created: (SystemTime, Instant),
     commands: mpsc::UnboundedSender<Command>,
+    /// Good as long as this is.
+    credentials: Issued,
     released: AtomicBool,
     /// Made ahead of any invocation.
     made_ahead: bool,
@@ -83,6 +87,7 @@ impl Handle {
         log_stream: String,
         commands: mpsc::UnboundedSender<Command>,
         provisioned: bool,
+        credentials: Issued,
     ) -> Self {
         let now = SystemTime::now();
         let seen = Seen {
@@ -103,11 +108,16 @@ impl Handle {
             function,
             created: (now, Instant::now()),
             commands,
+            credentials,
             released: AtomicBool::new(false),
             made_ahead: provisioned,
             kept: AtomicBool::new(provisioned),
             seen: Mutex::new(seen),
         }
+    }
+
+    pub(crate) fn credentials(&self) -> &Session {
+        self.credentials.session()
     }
 
     /// Gives the command back if the environment has ended.

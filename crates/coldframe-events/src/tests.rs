@@ -52,6 +52,7 @@ impl Fake {
             version: "$LATEST".into(),
             revision: "r".into(),
             runtime: Runtime::parse("provided.al2023"),
+            role: "arn:aws:iam::000000000000:role/any".into(),
             handler: "x".into(),
             memory: MemorySize::from_mb(128),
             timeout: Duration::from_secs(3),

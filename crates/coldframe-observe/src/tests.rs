@@ -18,6 +18,7 @@ pub(crate) fn function(name: &str) -> Arc<FunctionVersion> {
         revision: "1".into(),
         runtime: Runtime::parse("provided.al2023"),
         handler: "x".into(),
+        role: "arn:aws:iam::000000000000:role/r".into(),
         memory: MemorySize::from_mb(128),
         timeout: Duration::from_secs(3),
         ephemeral_storage_mb: 512,

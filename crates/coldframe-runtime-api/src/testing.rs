@@ -30,6 +30,7 @@ pub(crate) fn about() -> About {
         revision: "r".into(),
         runtime: Runtime::parse("provided.al2023"),
         handler: "app.handler".into(),
+        role: "arn:aws:iam::000000000000:role/r".into(),
         memory: MemorySize::from_mb(256),
         timeout: Duration::from_secs(3),
         ephemeral_storage_mb: 512,

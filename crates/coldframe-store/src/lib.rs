@@ -11,6 +11,7 @@ mod layers;
 mod migrations;
 pub mod queue;
 mod record;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,8 +25,10 @@ use rusqlite::Connection;
 pub use self::keys::{AccountRecord, KeyRecord};
 pub use self::record::{
     AliasRecord, EventInvokeRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord,
-    LayerUse, Logging, Provisioned, RuntimeUpdate, Settings, State, Update,
+    LayerUse, Logging, Provisioned, RuntimeUpdate, Settings, State, Update, UrlRecord,
 };
+
+pub use self::roles::{Named, PolicyRecord, RoleRecord};
 
 /// A change failed; nothing of it is kept.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,8 @@ pub struct Store {
     functions: RwLock<BTreeMap<FunctionArn, Arc<Function>>>,
     layers: RwLock<BTreeMap<LayerArn, Arc<Layer>>>,
     keys: keys::Keys,
+    roles: Named<RoleRecord>,
+    policies: Named<PolicyRecord>,
 }
 
 impl Store {
@@ -99,12 +104,16 @@ impl Store {
         let functions = RwLock::new(functions::load(&connection)?);
         let layers = RwLock::new(layers::load(&connection)?);
         let keys = keys::Keys::load(&connection)?;
+        let roles = Named::load(&connection, "role")?;
+        let policies = Named::load(&connection, "policy")?;
         Ok(Self {
             writer: Arc::new(Mutex::new(connection)),
             path: path.map(Path::to_owned),
             functions,
             layers,
             keys,
+            roles,
+            policies,
         })
     }
 

@@ -12,8 +12,14 @@ use crate::Error;
 type Migration = fn(&Transaction<'_>) -> Result<(), Error>;
 
 /// All steps, in order. Their number is the layout's version.
-const MIGRATIONS: &[Migration] =
-    &[functions, versions, layers, crate::queue::migrate, crate::keys::migrate];
+const MIGRATIONS: &[Migration] = &[
+    functions,
+    versions,
+    layers,
+    crate::queue::migrate,
+    crate::keys::migrate,
+    crate::roles::migrate,
+];
 
 /// Brings the file up to this program's layout.
 ///

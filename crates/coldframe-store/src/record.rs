@@ -64,6 +64,25 @@ pub struct Settings {
     pub event_invoke: BTreeMap<String, EventInvokeRecord>,
     /// `RecursiveLoop`, once set.
     pub recursive_loop: Option<String>,
+    /// Function URLs by alias; that of `$LATEST` by the empty name.
+    pub urls: BTreeMap<String, UrlRecord>,
+}
+
+/// `FunctionUrlConfig`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UrlRecord {
+    /// 32 lower-case letters and digits: the first part of the host's name.
+    pub id: String,
+    /// `NONE` or `AWS_IAM`
+    pub auth_type: String,
+    /// As it was given.
+    pub cors: Option<Value>,
+    /// Absent if it was never given.
+    pub invoke_mode: Option<String>,
+    /// `YYYY-MM-DDThh:mm:ss.ssssssZ`
+    pub created: String,
+    pub modified: String,
 }
 
 /// An alias.

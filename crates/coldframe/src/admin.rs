@@ -3,13 +3,15 @@
 //! - `GET /_coldframe/environments`: every living environment
 //! - `GET /_coldframe/environments/ID`: one, with its timeline; the beginning of an id will do
 //! - `GET /_coldframe/logs/FUNCTION[?follow=true]`: log lines, one JSON object a line
+//!
+//! With `--auth sigv4` these are signed as the Lambda API is, and show the caller's own account.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use coldframe_api::model;
+use coldframe_api::{Caller, model};
 use coldframe_core::event::Event;
 use coldframe_core::{AccountId, FunctionArn};
 use coldframe_engine::{Engine, EnvironmentView, Moment};
@@ -17,48 +19,61 @@ use coldframe_observe::{Line, Observe};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::service::{Body, full};
 
+/// Begins the paths.
+const PATH: &str = "/_coldframe/";
+
 pub(crate) struct Admin {
     pub(crate) api: Arc<coldframe_api::Service>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) observe: Observe,
-    pub(crate) region: String,
+    /// Everybody sees everything; else his own account.
+    pub(crate) is_open: bool,
 }
 
 impl Admin {
-    /// The answer, if the request is for this API.
-    pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
-        let path = request.uri().path().strip_prefix("/_coldframe/")?;
-        if path.starts_with("code/") {
-            return None;
-        }
-        if request.method() != Method::GET {
-            return Some(problem(StatusCode::METHOD_NOT_ALLOWED, "the admin API only answers GET"));
-        }
-        let (what, name) = path.split_once('/').unwrap_or((path, ""));
-        Some(match what {
-            "environments" if name.is_empty() => {
-                let all: Vec<Value> = self
-                    .engine
-                    .environments()
-                    .iter()
-                    .map(|view| environment(view, false))
-                    .collect();
-                reply(StatusCode::OK, &json!({ "environments": all }))
-            }
-            "environments" => self.environment(name),
-            "logs" => self.logs(name, request.uri().query().unwrap_or_default()).await,
-            _ => problem(StatusCode::NOT_FOUND, "the admin API has environments and logs"),
-        })
+    /// Whether the request is for this API.
+    pub(crate) fn is_for<B>(request: &Request<B>) -> bool {
+        let path = request.uri().path().strip_prefix(PATH);
+        path.is_some_and(|path| !path.starts_with("code/"))
     }
 
-    fn environment(&self, id: &str) -> Response<Body> {
-        let all = self.engine.environments();
+    pub(crate) async fn answer(&self, head: &Parts) -> Response<Body> {
+        let caller = match self.api.caller("lambda", head, &Bytes::new()).await {
+            Ok(caller) => caller,
+            Err(denied) => return problem(StatusCode::FORBIDDEN, &denied.to_string()),
+        };
+        if head.method != Method::GET {
+            return problem(StatusCode::METHOD_NOT_ALLOWED, "the admin API only answers GET");
+        }
+        let path = head.uri.path().strip_prefix(PATH).unwrap_or_default();
+        let (what, name) = path.split_once('/').unwrap_or((path, ""));
+        match what {
+            "environments" if name.is_empty() => {
+                let all: Vec<Value> =
+                    self.seen_by(&caller).iter().map(|view| environment(view, false)).collect();
+                reply(StatusCode::OK, &json!({ "environments": all }))
+            }
+            "environments" => self.environment(&caller, name),
+            "logs" => self.logs(&caller, name, head.uri.query().unwrap_or_default()).await,
+            _ => problem(StatusCode::NOT_FOUND, "the admin API has environments and logs"),
+        }
+    }
+
+    fn seen_by(&self, caller: &Caller) -> Vec<EnvironmentView> {
+        let mut all = self.engine.environments();
+        all.retain(|view| self.is_open || *view.function.account() == caller.account);
+        all
+    }
+
+    fn environment(&self, caller: &Caller, id: &str) -> Response<Body> {
+        let all = self.seen_by(caller);
         let mut found = all.iter().filter(|view| view.id.to_string().starts_with(id));
         match (found.next(), found.next()) {
             (Some(view), None) => reply(StatusCode::OK, &environment(view, true)),
@@ -69,18 +84,19 @@ impl Admin {
         }
     }
 
-    async fn logs(&self, name: &str, query: &str) -> Response<Body> {
+    async fn logs(&self, caller: &Caller, name: &str, query: &str) -> Response<Body> {
         let name = name.replace("%3A", ":").replace("%3a", ":");
         let Ok(identifier) = model::name::parse(&name) else {
             return problem(StatusCode::BAD_REQUEST, "this is no function's name or ARN");
         };
         let account = identifier.account.as_deref().and_then(AccountId::parse);
         let arn = FunctionArn {
-            account: account.unwrap_or_else(AccountId::default_account),
-            region: identifier.region.unwrap_or_else(|| self.region.clone()).into(),
+            account: account.unwrap_or_else(|| caller.account.clone()),
+            region: identifier.region.map_or_else(|| caller.region.clone(), Into::into),
             name: identifier.name.into(),
         };
-        let Some(group) = self.api.log_group(&arn) else {
+        let is_seen = self.is_open || arn.account == caller.account;
+        let Some(group) = self.api.log_group(&arn).filter(|_| is_seen) else {
             return problem(StatusCode::NOT_FOUND, &format!("Function not found: {arn}"));
         };
         self.observe.settle().await;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use coldframe_engine::Rate;
 
 /// AWS Lambda's execution environment, on your own Linux machine.
@@ -38,13 +38,19 @@ pub(crate) enum Command {
     Env(Environments),
     /// Print the log of a function.
     Logs(Logs),
+    /// Accounts of the service: each has its functions to itself.
+    #[command(subcommand)]
+    Account(Account),
+    /// Access keys, for a service that checks signatures (`coldframe up --auth sigv4`).
+    #[command(subcommand)]
+    Key(Key),
     /// Tell what this host offers, which guarantees hold, and how to get the others.
     Doctor,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Where to listen. Only loopback addresses: requests are not authenticated.
+    /// Where to listen. Other addresses than loopback need `--auth sigv4`.
     #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
@@ -59,6 +65,9 @@ pub(crate) struct Service {
     /// Keep nothing: functions are gone when the service ends.
     #[arg(long)]
     pub(crate) ephemeral: bool,
+    /// Who may call: anybody, or only who signs with a key of `coldframe key create`.
+    #[arg(long, value_enum, default_value_t = Auth::Open, value_name = "MODE")]
+    pub(crate) auth: Auth,
     /// Shut an idle environment down after this long: seconds, or with a unit, as in 90s, 10m, 1h.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) idle_timeout: Duration,
@@ -71,6 +80,9 @@ pub(crate) struct Service {
     /// The region of requests that are not signed.
     #[arg(long, default_value = "us-east-1", value_name = "REGION")]
     pub(crate) region: String,
+    /// What the hosts of function URLs end with, with the port [default: localhost:PORT].
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) url_domain: Option<String>,
     /// A port of this host's loopback that functions reach at the same 127.0.0.1 address. Repeatable.
     #[arg(long = "allow-host-port", value_name = "PORT")]
     pub(crate) allow_host_port: Vec<u16>,
@@ -116,6 +128,14 @@ pub(crate) struct Events {
 /// `None`: as fast as they come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamRate(pub(crate) Option<Rate>);
+/// Whether signatures are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Auth {
+    /// Any signature or none; an access key of twelve digits is the account.
+    Open,
+    /// AWS's signature, version 4, by a known key.
+    Sigv4,
+}
 
 impl Service {
     /// What `coldframe run` and `coldframe doctor` use.
@@ -123,10 +143,12 @@ impl Service {
         Self {
             data: None,
             ephemeral: true,
+            auth: Auth::Open,
             idle_timeout: Duration::from_secs(600),
             memory: None,
             concurrency: coldframe_core::limits::ACCOUNT_CONCURRENCY,
             region: "us-east-1".to_owned(),
+            url_domain: None,
             allow_host_port: Vec::new(),
             s3_endpoint: None,
             log_storage: 1024,
@@ -214,6 +236,70 @@ pub(crate) enum Environments {
         json: bool,
         #[command(flatten)]
         endpoint: Endpoint,
+    },
+}
+
+/// Where accounts and keys are kept.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Data {
+    /// The service's data directory, whether it runs or not [default: as `coldframe up`].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Make an account; prints its number.
+    Create {
+        /// What it is for.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        name: String,
+        /// Its number, twelve digits [default: by chance].
+        #[arg(long, value_name = "NUMBER")]
+        id: Option<String>,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// List the accounts.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make an access key; prints it for the shell, the only time its secret is shown.
+    Create {
+        /// Whose functions it reaches: the account's number.
+        #[arg(long, default_value = "000000000000", value_name = "NUMBER")]
+        account: String,
+        /// Who signs with it.
+        #[arg(long, default_value = "admin", value_name = "NAME")]
+        user: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// List the access keys, without their secrets.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Take an access key back, at once.
+    Revoke {
+        /// Its id, `AKIA…`.
+        id: String,
+        #[command(flatten)]
+        data: Data,
     },
 }
 

@@ -1,7 +1,10 @@
 //! A small client of a running service: the CLI uses the same doors as everybody.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use coldframe_core::sigv4;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -13,6 +16,15 @@ use tokio::net::TcpStream;
 pub(crate) struct Client {
     host: String,
     sender: http1::SendRequest<Full<Bytes>>,
+    signer: Option<Signer>,
+}
+
+/// What AWS's tools sign with, too.
+struct Signer {
+    access_key: String,
+    secret_key: String,
+    session_token: Option<String>,
+    region: String,
 }
 
 impl Client {
@@ -29,7 +41,21 @@ impl Client {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.context("cannot speak HTTP")?;
         tokio::spawn(connection);
-        Ok(Self { host, sender })
+        Ok(Self { host, sender, signer: None })
+    }
+
+    /// Signs requests with the key that the environment holds, if it holds one.
+    pub(crate) fn signing(mut self) -> Self {
+        let get = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let region = get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION"));
+        if let (Some(access_key), Some(secret_key)) =
+            (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY"))
+        {
+            let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+            let session_token = get("AWS_SESSION_TOKEN");
+            self.signer = Some(Signer { access_key, secret_key, session_token, region });
+        }
+        self
     }
 
     /// One request; the answer's body is still to be read.
@@ -40,9 +66,16 @@ impl Client {
         headers: &[(&'static str, &str)],
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        let mut all = vec![("host", self.host.as_str())];
+        all.extend_from_slice(headers);
+        let signature =
+            self.signer.as_ref().map(|signer| signer.sign(method.as_str(), path, &all, &body));
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in all {
+            request = request.header(name, value);
+        }
+        for (name, value) in signature.unwrap_or_default() {
+            request = request.header(name, value);
         }
         let request = request.body(Full::new(body)).context("cannot make the request")?;
         self.sender.ready().await.context("the service has closed the connection")?;
@@ -67,6 +100,31 @@ impl Client {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&bytes).context("the answer is no JSON")
+    }
+}
+
+impl Signer {
+    fn sign(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<(&'static str, String)> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let credentials = sigv4::Credentials {
+            access_key: &self.access_key,
+            secret_key: &self.secret_key,
+            session_token: self.session_token.as_deref(),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        sigv4::sign(
+            &sigv4::Request { method, path, query, headers },
+            &sigv4::sha256_hex(body),
+            &credentials,
+            (&self.region, "lambda"),
+            now,
+        )
     }
 }
 

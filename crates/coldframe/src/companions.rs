@@ -2,8 +2,10 @@
 //! Logs, CloudWatch, and `/metrics`. What they say is `coldframe-observe`'s matter; here is how it
 //! comes over HTTP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use coldframe_api::Caller;
+use coldframe_api::{Caller, Denied};
 use coldframe_observe::{Error, Observe, Protocol};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -21,9 +23,8 @@ const METRICS_TARGET: &str = "GraniteServiceVersion20100801.";
 const METRICS_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
 
 pub(crate) struct Companions {
+    pub(crate) api: Arc<coldframe_api::Service>,
     pub(crate) observe: Observe,
-    /// The region of requests that are not signed.
-    pub(crate) region: std::sync::Arc<str>,
 }
 
 /// What a request is for.
@@ -62,14 +63,7 @@ impl Companions {
     }
 
     pub(crate) async fn answer(&self, wanted: For, request: Request<Incoming>) -> Response<Body> {
-        if let For::Prometheus = wanted {
-            self.observe.settle().await;
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            return reply(StatusCode::OK, kind, self.observe.prometheus().into());
-        }
         let (parts, body) = request.into_parts();
-        let query = parts.uri.query().unwrap_or_default();
-        let caller = Caller::of(&parts.headers, query, &self.region);
         let request_id = Uuid::new_v4().to_string();
         let body = match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
@@ -80,13 +74,28 @@ impl Companions {
                 return crate::admin::problem(status, &error.to_string());
             }
         };
+        let service = match &wanted {
+            // Its readers sign as they do for the admin API.
+            For::Prometheus => "lambda",
+            For::Logs(_) => "logs",
+            For::Metrics(..) => "monitoring",
+        };
+        let caller = self.api.caller(service, &parts, &body).await;
+        let caller = match caller {
+            Ok(caller) => caller,
+            Err(refused) => return denied(&wanted, &refused, &request_id),
+        };
         let mut reply = match wanted {
             For::Logs(operation) => self.logs(&caller, &operation, &body).await,
             For::Metrics(protocol, operation) => {
                 let asked = (&*body, request_id.as_str());
                 self.metrics(&caller, protocol, operation.as_deref(), asked).await
             }
-            For::Prometheus => unreachable!("answered above"),
+            For::Prometheus => {
+                self.observe.settle().await;
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                reply(StatusCode::OK, kind, self.observe.prometheus().into())
+            }
         };
         set(reply.headers_mut(), "x-amzn-requestid", &request_id);
         reply
@@ -136,6 +145,32 @@ impl Companions {
         }
         reply
     }
+}
+
+/// Who isn't let in is told so in the protocol he speaks.
+fn denied(wanted: &For, denied: &Denied, request_id: &str) -> Response<Body> {
+    let (kind, query_code) = denied.codes();
+    let message = denied.to_string();
+    let error = Error { kind, query_code: Some(query_code), message, of_caller: true };
+    let (status, kind, body) = match wanted {
+        For::Prometheus => {
+            return crate::admin::problem(StatusCode::FORBIDDEN, &error.message);
+        }
+        For::Logs(_) => {
+            let shape = serde_json::json!({ "__type": error.kind, "message": error.message });
+            (StatusCode::BAD_REQUEST, "application/x-amz-json-1.1", shape.to_string().into_bytes())
+        }
+        For::Metrics(protocol, _) => {
+            let status = match protocol {
+                Protocol::Query => StatusCode::FORBIDDEN,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            (status, protocol.content_type(), protocol.error(&error, request_id))
+        }
+    };
+    let mut reply = reply(status, kind, body.into());
+    set(reply.headers_mut(), "x-amzn-requestid", request_id);
+    reply
 }
 
 fn status(error: &Error) -> StatusCode {

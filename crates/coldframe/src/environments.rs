@@ -11,7 +11,7 @@ use crate::client::Client;
 pub(crate) async fn environments(command: Environments) -> anyhow::Result<ExitCode> {
     match command {
         Environments::Ls { json, endpoint } => {
-            let mut client = Client::connect(&endpoint.endpoint_url).await?;
+            let mut client = Client::connect(&endpoint.endpoint_url).await?.signing();
             let answer = client.json(Method::GET, "/_coldframe/environments", None).await?;
             if json {
                 println!("{:#}", answer["environments"]);
@@ -20,7 +20,7 @@ pub(crate) async fn environments(command: Environments) -> anyhow::Result<ExitCo
             }
         }
         Environments::Show { id, json, endpoint } => {
-            let mut client = Client::connect(&endpoint.endpoint_url).await?;
+            let mut client = Client::connect(&endpoint.endpoint_url).await?.signing();
             let path = format!("/_coldframe/environments/{id}");
             let answer = client.json(Method::GET, &path, None).await?;
             if json {

@@ -34,9 +34,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// Makes the directories, locks the data directory, forks the nursery.
     pub(crate) fn start(options: &Service) -> anyhow::Result<Self> {
-        let pid = std::process::id();
-        let start = started(pid).context("cannot read /proc: coldframe needs Linux")?;
-        let name = format!("{PREFIX}{pid}.{start}");
+        let name = own_name()?;
         let cache = xdg("XDG_CACHE_HOME", ".cache")?;
         let runs = cache.join("run");
         fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
@@ -48,12 +46,8 @@ impl Instance {
         let run = runs.join(&name);
         let base = run.join("base");
         fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
-        let data = match (&options.data, options.ephemeral) {
-            (Some(data), _) => data.clone(),
-            (None, true) => run.join("data"),
-            (None, false) => xdg("XDG_DATA_HOME", ".local/share")?,
-        };
-        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let data = if options.ephemeral { Some(run.join("data")) } else { options.data.clone() };
+        let data = data_directory(data)?;
         // The nursery opens what lies there by its path from the root.
         let data = fs::canonicalize(&data).context("cannot find the data directory")?;
         let nursery = Nursery::start(base).context("cannot fork the nursery")?;
@@ -80,6 +74,13 @@ pub(crate) fn is_alive(name: &str) -> bool {
     parse().unwrap_or(false)
 }
 
+/// What this process is known by.
+pub(crate) fn own_name() -> anyhow::Result<String> {
+    let pid = std::process::id();
+    let start = started(pid).context("cannot read /proc: coldframe needs Linux")?;
+    Ok(format!("{PREFIX}{pid}.{start}"))
+}
+
 /// When a process started, clock ticks since boot: tells apart processes that have had the same pid.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -98,8 +99,22 @@ fn xdg(variable: &str, default: &str) -> anyhow::Result<PathBuf> {
     Ok(base.join("coldframe"))
 }
 
+/// Where functions and keys are kept, made if need be.
+pub(crate) fn data_directory(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let data = given.map_or_else(|| xdg("XDG_DATA_HOME", ".local/share"), Ok)?;
+    fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    Ok(data)
+}
+
 /// Takes the data directory for the service of this name.
 fn lock(data: &Path, name: &str) -> anyhow::Result<File> {
+    take(data, name)?.with_context(|| {
+        format!("another coldframe uses {}: end it, or give another --data", data.display())
+    })
+}
+
+/// The data directory is ours as long as the file is open; `None` if it is another's.
+pub(crate) fn take(data: &Path, name: &str) -> anyhow::Result<Option<File>> {
     let path = data.join("lock");
     let failed = || format!("cannot use {}", path.display());
     let mut options = File::options();
@@ -115,14 +130,14 @@ fn lock(data: &Path, name: &str) -> anyhow::Result<File> {
     while rustix::fs::flock(&file, operation).is_err() {
         let holder = fs::read_to_string(&path).unwrap_or_default();
         if is_alive(&holder) || Instant::now() > deadline {
-            bail!("another coldframe uses {}: end it, or give another --data", data.display());
+            return Ok(None);
         }
         // A child that a killed service was about to start may hold its lock until it executes.
         std::thread::sleep(Duration::from_millis(5));
     }
     file.set_len(0).with_context(failed)?;
     file.write_all(name.as_bytes()).with_context(failed)?;
-    Ok(file)
+    Ok(Some(file))
 }
 
 /// Every connection, environment and frozen `next` holds a descriptor.

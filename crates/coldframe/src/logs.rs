@@ -13,7 +13,7 @@ use crate::arguments::Logs;
 use crate::client::{Client, message};
 
 pub(crate) async fn logs(options: Logs) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(&options.endpoint.endpoint_url).await?;
+    let mut client = Client::connect(&options.endpoint.endpoint_url).await?.signing();
     // A name that no function has is an error, not an empty log.
     let function = format!("/2015-03-31/functions/{}/configuration", options.function);
     client.json(Method::GET, &function, None).await?;

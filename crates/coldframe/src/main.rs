@@ -8,9 +8,11 @@ mod companions;
 mod doctor;
 mod environments;
 mod instance;
+mod keys;
 mod logs;
 mod objects;
 mod observed;
+mod operator;
 mod run;
 mod service;
 mod up;
@@ -47,6 +49,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(run::run(options, instance))
         }
         Command::Env(command) => client_runtime()?.block_on(environments::environments(command)),
+        Command::Account(command) => client_runtime()?.block_on(keys::account(command)),
+        Command::Key(command) => client_runtime()?.block_on(keys::key(command)),
         Command::Logs(options) => client_runtime()?.block_on(logs::logs(options)),
         Command::Doctor => {
             let instance = instance::Instance::start(&arguments::Service::ephemeral())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use coldframe_api::Service as Api;
+use coldframe_api::{Authentication, Peer, Service as Api};
 use coldframe_engine::{Engine, HostRuntimes, Options};
 use coldframe_events::Events;
 use coldframe_image::PackageStore;
@@ -24,12 +24,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
-use crate::arguments;
+use crate::arguments::{self, Auth};
 use crate::bootstraps::BOOTSTRAPS;
 use crate::companions::Companions;
 use crate::instance::{Instance, PREFIX, is_alive};
 use crate::objects::S3;
 use crate::observed::Observed;
+use crate::operator::Operator;
 
 /// Size of `/tmp` that ready sandboxes have: AWS's default, MB.
 const READY_SCRATCH_MB: u32 = 512;
@@ -125,17 +126,32 @@ impl Service {
         let packages = PackageStore::open(instance.data.join("packages"))
             .context("cannot open the packages")?;
         let invoker = Arc::new(Observed { engine: engine.clone(), observe: observe.clone() });
+        let api_options = coldframe_api::Options {
+            authentication: match options.auth {
+                Auth::Open => Authentication::Open,
+                Auth::Sigv4 => Authentication::Sigv4,
+            },
+            default_region: options.region.clone(),
+            url_domain: options
+                .url_domain
+                .clone()
+                .unwrap_or_else(|| format!("localhost:{}", address.port())),
+        };
+        let packages = Arc::new(packages);
+        let queue = events.clone();
         let mut api =
-            Api::new(store, Arc::new(packages), invoker.clone(), events.clone(), &options.region)
+            Api::new(store, packages, invoker.clone(), queue, engine.clone(), &api_options)
                 .context("cannot read the store")?;
         api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone())));
         let api = Arc::new(api);
         events.start(api.clone(), invoker);
-        let region = options.region.clone();
-        let admin =
-            Admin { api: api.clone(), engine: engine.clone(), observe: observe.clone(), region };
-        let companions =
-            Companions { observe: observe.clone(), region: options.region.as_str().into() };
+        if !instance.ephemeral {
+            Operator::listen(&instance.data, api.clone());
+        }
+        let is_open = options.auth == Auth::Open;
+        let observing = observe.clone();
+        let admin = Admin { api: api.clone(), engine: engine.clone(), observe: observing, is_open };
+        let companions = Companions { api: api.clone(), observe: observe.clone() };
         let (stop, stopped) = watch::channel(false);
         let front = Arc::new(Front { api, admin, companions });
         let served = tokio::spawn(serve(listener, front, stopped));
@@ -200,9 +216,9 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
     let server = auto::Builder::new(TokioExecutor::new());
     let graceful = GracefulShutdown::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, say; what is lacking comes back in its own time.
                     tracing::warn!(%error, "a connection was lost");
@@ -214,7 +230,8 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
         };
         let _ = stream.set_nodelay(true);
         let front = front.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer.ip()));
             let front = front.clone();
             async move { Ok::<_, Infallible>(front.answer(request).await) }
         });
@@ -231,14 +248,19 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
 
 impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        // What a function serves is for any page, and its paths are its own.
+        if Api::is_url(&request) {
+            return self.api.handle(request).await.map(BodyExt::boxed);
+        }
         if is_foreign(&request) {
             return crate::admin::problem(
                 hyper::StatusCode::FORBIDDEN,
                 "a page of another origin must not use this service",
             );
         }
-        if let Some(reply) = self.admin.answer(&request).await {
-            return reply;
+        if Admin::is_for(&request) {
+            let (head, _) = request.into_parts();
+            return self.admin.answer(&head).await;
         }
         match Companions::wants(&request) {
             Some(wanted) => self.companions.answer(wanted, request).await,

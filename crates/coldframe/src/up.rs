@@ -6,16 +6,23 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::Up;
+use crate::arguments::{Auth, Up};
 use crate::instance::Instance;
 use crate::service::Service;
 
 pub(crate) async fn up(options: Up, instance: Instance) -> anyhow::Result<ExitCode> {
-    if !options.listen.ip().is_loopback() {
+    let auth = options.service.auth;
+    if !options.listen.ip().is_loopback() && auth != Auth::Sigv4 {
         bail!(
-            "{} is no loopback address: requests are not authenticated, so whoever reaches the \
-             service could run code on this host",
+            "{} is no loopback address: without --auth sigv4 requests are not authenticated, so \
+             whoever reaches the service could run code on this host",
             options.listen
+        );
+    }
+    if instance.ephemeral && auth == Auth::Sigv4 {
+        bail!(
+            "--auth sigv4 checks signatures by the keys of the data directory, and --ephemeral \
+             has none: give --data instead"
         );
     }
     let data = if instance.ephemeral {

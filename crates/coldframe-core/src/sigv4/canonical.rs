@@ -104,7 +104,7 @@ pub(super) fn byte([high, low]: [u8; 2]) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-fn encode(text: &str, kept: &[u8]) -> String {
+pub(super) fn encode(text: &str, kept: &[u8]) -> String {
     encode_bytes(text.as_bytes(), kept)
 }
 

@@ -225,7 +225,11 @@ impl Presented {
         rest.is_empty() && given.is_some_and(|given| mac.verify_slice(&given).is_ok())
     }
 
-    fn check_time(&self, now: u64) -> Result<(), Refusal> {
+    /// Whether it was made lately, or holds still; [`Self::verify`] asks so, too.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if not.
+    pub fn check_time(&self, now: u64) -> Result<(), Refusal> {
         let signed = parse_time(&self.time).ok_or_else(|| {
             let given = &self.time;
             Refusal::Incomplete(format!(

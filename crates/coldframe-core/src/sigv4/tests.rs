@@ -351,6 +351,16 @@ proptest! {
 }
 
 #[test]
+fn only_the_same_is_the_same() {
+    let check = |one: &str, other: &str| {
+        assert_eq!(same(one.as_bytes(), other.as_bytes()), one == other, "{one} {other}");
+    };
+    for (one, other) in [("", ""), ("a", "a"), ("a", "b"), ("a", ""), ("ab", "abc")] {
+        check(one, other);
+    }
+}
+
+#[test]
 fn no_time_is_read_from_what_is_none() {
     for text in [
         "20260231T000000Z",

@@ -93,6 +93,7 @@ fn version(name: &str, number: &str) -> Arc<coldframe_core::FunctionVersion> {
         revision: number.into(),
         runtime: coldframe_core::Runtime::parse("provided.al2023"),
         handler: String::new(),
+        role: "arn:aws:iam::000000000000:role/r".into(),
         memory: coldframe_core::MemorySize::from_mb(128),
         timeout: std::time::Duration::from_secs(3),
         ephemeral_storage_mb: 512,

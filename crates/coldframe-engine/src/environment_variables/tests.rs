@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use coldframe_core::identity::Identity;
 use coldframe_core::{AccountId, FunctionArn, MemorySize, Tracing};
 
 use super::*;
@@ -15,6 +16,7 @@ fn variables(runtime: &str, customer: &[(&str, &str)]) -> BTreeMap<String, Strin
         revision: "r".into(),
         runtime: Runtime::parse(runtime),
         handler: "app.handler".into(),
+        role: "arn:aws:iam::000000000000:role/r".into(),
         memory: MemorySize::from_mb(256),
         timeout: Duration::from_secs(3),
         ephemeral_storage_mb: 512,
@@ -28,12 +30,13 @@ fn variables(runtime: &str, customer: &[(&str, &str)]) -> BTreeMap<String, Strin
         tenant_isolation: false,
         log_group: "/aws/lambda/f".into(),
     };
-    let credentials = Credentials {
+    let session = Session {
         access_key: "a".into(),
         secret_key: "s".into(),
         session_token: "t".into(),
-        metadata_token: "m".into(),
+        identity: Identity::root(AccountId::default_account()),
     };
+    let credentials = Credentials { session: &session, metadata_token: "m".into() };
     of_runtime(&function, "stream", &credentials, "on-demand")
         .iter()
         .map(|variable| variable.split_once('=').unwrap())

@@ -1,0 +1,87 @@
+//! Who may do what to a function (service-api.md §2.12): in his own account everything that its
+//! policy doesn't deny, in others what it allows.
+
+use coldframe_store::Function;
+use serde_json::Value;
+
+use crate::access::policy::{Decision, Request, Who, decide};
+use crate::function::{Named, Which};
+use crate::{Call, Error, Service, model, policy};
+
+impl Service {
+    /// Decides on a request that names a function. Who is let into another account acts there.
+    pub(crate) fn authorize(&self, call: &mut Call) -> Result<(), Error> {
+        let text = call.label("FunctionName");
+        let Some(parts) = model::name::parts(text).filter(|_| !text.is_empty()) else {
+            return Ok(());
+        };
+        if parts.region.is_some_and(|region| region != &*call.caller.region) {
+            // Not reachable from here, whosever it is.
+            return Ok(());
+        }
+        let mut arn = call.caller.arn(parts.name);
+        let owner = parts.account.and_then(coldframe_core::AccountId::parse);
+        let is_own = owner.as_ref().is_none_or(|owner| *owner == call.caller.account);
+        if let Some(owner) = owner {
+            arn.account = owner;
+        }
+        let qualifier = parts.qualifier.or_else(|| call.query("Qualifier")).map(str::to_owned);
+        let named = Named { arn, qualifier };
+        let function = self.store.function(&named.arn);
+        let statements =
+            function.as_deref().map_or(&[][..], |function| policy_of(function, &named));
+        let denies = statements.iter().any(|text| text.contains("Deny"));
+        if is_own && !denies {
+            return Ok(());
+        }
+        let operation = call.route.operation.name.as_str();
+        let action = match operation {
+            "Invoke" | "InvokeWithResponseStream" | "InvokeAsync" => "InvokeFunction",
+            operation => operation,
+        };
+        let action = format!("lambda:{action}");
+        let resource = match named.which() {
+            Which::Latest => named.arn.to_string(),
+            _ => named.shown(),
+        };
+        let document: Value =
+            serde_json::from_str(&policy::document(statements)).unwrap_or_default();
+        let account = call.caller.account.as_str().to_owned();
+        let context =
+            [("aws:PrincipalAccount", account.as_str()), ("lambda:InvokedViaFunctionUrl", "false")];
+        let request = Request {
+            who: Who::Identity(&call.caller.identity),
+            action: &action,
+            resource: &resource,
+            context: &context,
+        };
+        let because = match decide(&document, &request) {
+            Decision::Deny => "with an explicit deny in a resource-based policy".to_owned(),
+            Decision::Silent if !is_own => {
+                format!("because no resource-based policy allows the {action} action")
+            }
+            Decision::Allow | Decision::Silent => {
+                call.caller.account = named.arn.account;
+                return Ok(());
+            }
+        };
+        Err(Error::new(
+            "AccessDeniedException",
+            format!(
+                "User: {} is not authorized to perform: {action} on resource: {resource} {because}",
+                call.caller.identity
+            ),
+        ))
+    }
+}
+
+/// The policy of what is named; nothing has none.
+fn policy_of<'a>(function: &'a Function, named: &Named) -> &'a [String] {
+    match named.which() {
+        Which::Latest => &function.latest.policy,
+        Which::Version(number) => {
+            function.versions.get(&number).map_or(&[], |version| &version.policy)
+        }
+        Which::Alias(alias) => function.aliases.get(alias).map_or(&[], |alias| &alias.policy),
+    }
+}
