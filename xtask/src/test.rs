@@ -46,8 +46,10 @@ pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
     if let Some(refusal) = refusal(user, &system) {
         bail!(refusal);
     }
-    // First of all: the tests of the bootstraps need Node.js, too.
+    // First of all: the tests of the bootstraps need Node.js, too, and what can't be had is told
+    // before minutes of building.
     programs()?;
+    let python = tools()?;
     if suites.is_empty() {
         check()?;
         run(Command::new("python3").args([
@@ -60,7 +62,6 @@ pub(crate) fn test(suites: &[&str]) -> anyhow::Result<()> {
         ]))?;
     }
     run(cargo(&["build", "--release", "--locked", "--workspace", "--bins"]))?;
-    let python = tools()?;
     let mut command = Command::new(python);
     command
         .args(["-B", "-m", "unittest"])
@@ -92,6 +93,13 @@ fn refusal(user: u32, os_release: &str) -> Option<String> {
     ))
 }
 
+/// Quiet; patient with the network, and with whoever else installs something now.
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(["-qq", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"]);
+    command
+}
+
 /// Installs what is missing of Debian's packages.
 fn programs() -> anyhow::Result<()> {
     let missing: Vec<&str> = PROGRAMS
@@ -102,11 +110,14 @@ fn programs() -> anyhow::Result<()> {
     let guest = Path::new(TOOLS).join("guest");
     let lacks_guest = cfg!(target_arch = "x86_64") && !guest.exists();
     if !missing.is_empty() || lacks_guest {
-        run(Command::new("apt-get").arg("update").arg("-qq"))?;
+        // A source that is away need not be the one that has what is missing.
+        if let Err(error) = run(apt_get().arg("update")) {
+            eprintln!("xtask: {error:#}");
+        }
     }
     if !missing.is_empty() {
-        run(Command::new("apt-get")
-            .args(["install", "-y", "-qq", "--no-install-recommends"])
+        run(apt_get()
+            .args(["install", "-y", "--no-install-recommends"])
             .args(missing)
             .env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
@@ -133,7 +144,7 @@ fn tools() -> anyhow::Result<PathBuf> {
         fs::create_dir_all(tools.join("node"))?;
         fs::copy(packages, tools.join("node/package.json"))?;
         run(Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+            .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
             .arg(tools.join("node")))
     })?;
     Ok(python)
@@ -150,9 +161,9 @@ fn fetch_guest(place: &Path) -> anyhow::Result<()> {
         fs::remove_dir_all(&new).context("cannot clear what an earlier download has left")?;
     }
     fs::create_dir_all(&new).context("cannot make the directory of the guest")?;
-    run(Command::new("apt-get")
+    run(apt_get()
         // Its own user may have no access here.
-        .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
+        .args(["download", "-o", "APT::Sandbox::User=root"])
         .args(GUEST.map(|package| if package == KERNEL { newest } else { package }))
         .current_dir(&new))?;
     for entry in fs::read_dir(&new)?.collect::<Result<Vec<_>, _>>()? {

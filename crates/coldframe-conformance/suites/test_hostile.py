@@ -660,7 +660,11 @@ class Network(Hostile):
     def test_services_of_the_host(self):
         # Listeners that nobody allowed, on the host's loopback and on all of its addresses, and the
         # service's own API.
-        addresses = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+        addresses = set()
+        with contextlib.suppress(socket.gaierror):
+            # A host need not know its own name.
+            found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
+            addresses.update(address[4][0] for address in found)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward, contextlib.suppress(OSError):
             # Nothing is sent: it only picks the address that would send.
             outward.connect(("192.0.2.1", 9))

@@ -852,6 +852,11 @@ class CommandLine(Served):
         for path in support.interpreters().values():
             self.assertTrue(os.access(path, os.X_OK), path)
 
+    def test_root_needs_no_home(self):
+        # Managers of services set no HOME for it.
+        done = tools.coldframe("doctor", env={"PATH": os.environ["PATH"]})
+        self.assertIn("✓ sandboxes can be made", done.stdout, done)
+
 
 class Run(unittest.TestCase):
     """`coldframe run` on every example that needs no server."""

@@ -89,12 +89,13 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 fn xdg(variable: &str, default: &str) -> anyhow::Result<PathBuf> {
-    let base = match std::env::var_os(variable).filter(|value| !value.is_empty()) {
-        Some(value) => PathBuf::from(value),
-        None => match std::env::var_os("HOME").filter(|value| !value.is_empty()) {
-            Some(home) => Path::new(&home).join(default),
-            None => bail!("neither {variable} nor HOME is set: give a directory by --data"),
-        },
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let base = match (given(variable), given("HOME")) {
+        (Some(value), _) => PathBuf::from(value),
+        (None, Some(home)) => Path::new(&home).join(default),
+        // Managers of services set none for root.
+        (None, None) if rustix::process::geteuid().is_root() => Path::new("/root").join(default),
+        (None, None) => bail!("neither {variable} nor HOME is set: set one of them"),
     };
     Ok(base.join("coldframe"))
 }
