@@ -39,7 +39,7 @@ def create_key(data, *arguments):
 
 
 def client(service, key, region=support.REGION, name="lambda", token=None):
-    return boto3.session.Session().client(
+    made = boto3.session.Session().client(
         name,
         endpoint_url=service.url,
         region_name=region,
@@ -48,6 +48,8 @@ def client(service, key, region=support.REGION, name="lambda", token=None):
         aws_session_token=token,
         config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=120),
     )
+    made.coldframe = service
+    return made
 
 
 def invoke(client, name, event):
