@@ -72,6 +72,10 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+/// With so many pages in SQLite's log, who writes brings them into the store. The queue has that
+/// done earlier, beside its writing; after a crash, a start reads the log.
+const LOG_PAGES_MAX: u32 = 4000;
+
 /// The catalogue of functions and layers.
 pub struct Store {
     writer: Arc<Mutex<Connection>>,
@@ -100,6 +104,7 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // An acknowledged change is on the disk, not only with the kernel.
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
         migrations::run(&mut connection)?;
         let functions = RwLock::new(functions::load(&connection)?);
         let layers = RwLock::new(layers::load(&connection)?);
@@ -125,8 +130,7 @@ impl Store {
         &self,
         listener: impl Fn(queue::Signal<'_>) + Send + Sync + 'static,
     ) -> Result<queue::Queue, Error> {
-        let reader = self.path.as_ref().map(Connection::open).transpose()?;
-        queue::Queue::open(self.writer.clone(), reader, Box::new(listener))
+        queue::Queue::open(self.writer.clone(), self.path.as_deref(), Box::new(listener))
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {

@@ -14,6 +14,7 @@
 mod index;
 mod writer;
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,6 +104,8 @@ struct Shared {
     orders: Mutex<Option<Sender<Order>>>,
     next_id: AtomicI64,
     reader: Reader,
+    /// Absent of a store in memory.
+    path: Option<PathBuf>,
     listener: Box<Listener>,
 }
 
@@ -153,7 +156,7 @@ pub(crate) fn migrate(transaction: &Transaction<'_>) -> Result<(), Error> {
 impl Queue {
     pub(crate) fn open(
         connection: Arc<Mutex<Connection>>,
-        reader: Option<Connection>,
+        path: Option<&Path>,
         listener: Box<Listener>,
     ) -> Result<Self, Error> {
         let index = {
@@ -161,8 +164,8 @@ impl Queue {
             load(&connection)?
         };
         let next_id = AtomicI64::new(index.last_id() + 1);
-        let reader = match reader {
-            Some(reader) => Reader::Own(Mutex::new(reader)),
+        let reader = match path {
+            Some(path) => Reader::Own(Mutex::new(Connection::open(path)?)),
             None => Reader::Writers(connection.clone()),
         };
         let (orders, received) = mpsc::channel();
@@ -171,6 +174,7 @@ impl Queue {
             orders: Mutex::new(Some(orders)),
             next_id,
             reader,
+            path: path.map(Path::to_owned),
             listener,
         });
         let writer = writer::start(shared.clone(), connection, received)?;

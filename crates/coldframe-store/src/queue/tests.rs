@@ -377,3 +377,22 @@ proptest! {
         prop_assert!(fixture.troubles.lock().unwrap().is_empty());
     }
 }
+
+/// Nobody who adds waits for it: so much is far below what the writer itself would settle.
+#[test]
+fn the_log_is_brought_into_the_store_beside_the_writing() {
+    let (_directory, path) = directory();
+    let Fixture { queue, .. } = open(&path);
+    let payload = format!("\"{}\"", "x".repeat(100_000));
+    for number in 0..60 {
+        queue.add_now(event("f", payload.as_bytes()), number).unwrap();
+    }
+    let begin = std::time::Instant::now();
+    // The store without its log.
+    while std::fs::metadata(&path).unwrap().len() < 4_000_000 {
+        assert!(begin.elapsed().as_secs() < 60, "the log stays a log");
+        std::thread::yield_now();
+    }
+    drop(queue);
+    assert_eq!(open(&path).queue.waiting(), 60);
+}

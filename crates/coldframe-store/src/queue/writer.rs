@@ -1,7 +1,8 @@
 //! The one thread that changes the queue on the disk: it takes all orders that have come while it
 //! was syncing into one transaction.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,6 +18,12 @@ const BATCH_MAX: usize = 512;
 
 /// Payload of one transaction, bytes, beyond which it takes no more orders.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// What a change takes beside its payload, about, bytes.
+const ROW_OVERHEAD_BYTES: usize = 400;
+
+/// So much is written between two checkpoints, bytes.
+const CHECKPOINT_BYTES: usize = 4 << 20;
 
 /// How long after a failure the writer tries again what it has promised to nobody.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -69,7 +76,7 @@ pub(super) fn start(
     connection: Arc<Mutex<Connection>>,
     orders: Receiver<Order>,
 ) -> Result<JoinHandle<()>, Error> {
-    let writer = Writer { shared, connection, failed: Vec::new() };
+    let writer = Writer { shared, connection, failed: Vec::new(), unsettled: 0, checkpoints: None };
     std::thread::Builder::new()
         .name("coldframe-queue".to_owned())
         .spawn(move || writer.run(&orders))
@@ -81,6 +88,9 @@ struct Writer {
     connection: Arc<Mutex<Connection>>,
     /// What could not be written and has nobody to be told: a full disk may have room again.
     failed: Vec<Order>,
+    /// Written since the last checkpoint was asked for, bytes.
+    unsettled: usize,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl Writer {
@@ -112,10 +122,29 @@ impl Writer {
     }
 
     fn write(&mut self, batch: Vec<Order>) {
+        let bytes = batch.iter().map(|order| order.bytes() + ROW_OVERHEAD_BYTES).sum::<usize>();
         match self.commit(&batch) {
-            Ok(()) => batch.into_iter().for_each(|order| self.written(order)),
+            Ok(()) => {
+                batch.into_iter().for_each(|order| self.written(order));
+                self.settle(bytes);
+            }
             // One of them may be at fault, or there is room for some: each has its own chance.
             Err(_) => batch.into_iter().for_each(|order| self.write_one(order)),
+        }
+    }
+
+    /// Has the log of what was written brought into the store beside the writing.
+    fn settle(&mut self, bytes: usize) {
+        self.unsettled += bytes;
+        if self.unsettled < CHECKPOINT_BYTES {
+            return;
+        }
+        self.unsettled = 0;
+        if self.checkpoints.is_none() {
+            self.checkpoints = self.shared.path.as_deref().and_then(Checkpoints::start);
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.ask();
         }
     }
 
@@ -169,5 +198,32 @@ impl Writer {
             Order::Forget { lane, up_to } => self.shared.index().forget(&lane, up_to),
             Order::Flush { done } => done(Ok(())),
         }
+    }
+}
+
+/// A thread that moves what the log holds into the store while others write on. Without it the
+/// writer would, every few thousand events, and all that arrive meanwhile would wait for it.
+struct Checkpoints {
+    asked: SyncSender<()>,
+}
+
+impl Checkpoints {
+    /// `None` if the host lacks something for it: then the writer checkpoints, as SQLite does.
+    fn start(path: &Path) -> Option<Self> {
+        let connection = Connection::open(path).ok()?;
+        let (asked, requests) = mpsc::sync_channel(1);
+        let work = move || {
+            while requests.recv().is_ok() {
+                // A full disk, say: the log stays, and the writer hears of it when it writes.
+                let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            }
+        };
+        let thread = std::thread::Builder::new().name("coldframe-settle".to_owned()).spawn(work);
+        thread.ok().map(|_| Self { asked })
+    }
+
+    /// One at a time: who asks during one asks for the next.
+    fn ask(&self) {
+        let _ = self.asked.try_send(());
     }
 }
