@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The larger head or body is an error: nothing here sends such.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -78,6 +79,14 @@ impl Connection {
     /// If the connection ends before.
     pub fn call(&mut self, request: &[u8]) -> io::Result<u16> {
         self.send(request)?;
+        self.answer()
+    }
+
+    /// Reads the reply to what was sent; gives the status.
+    ///
+    /// # Errors
+    /// If the connection ends before.
+    pub fn answer(&mut self) -> io::Result<u16> {
         if !self.receive()? {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -123,6 +132,12 @@ impl Connection {
         }
         (self.head, self.body, self.end) = (0..length, rest..end, end);
         Ok(true)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 
