@@ -136,6 +136,14 @@ impl Access {
         })
     }
 
+    /// Who has not signed; `None` where one must.
+    pub(crate) fn anybody(&self) -> Option<Admitted> {
+        (self.authentication == Authentication::Open).then(|| {
+            let identity = Identity::root(AccountId::default_account());
+            Admitted { caller: self.caller(identity, None), proof: None }
+        })
+    }
+
     /// Secret and owner of the key that a request was signed with.
     fn known(&self, store: &Store, presented: &Presented) -> Result<(String, Identity), Denied> {
         let Some(token) = presented.session_token.as_deref() else {

@@ -5,6 +5,7 @@ use coldframe_store::Function;
 use serde_json::Value;
 
 use crate::access::policy::{Decision, Request, Who, decide};
+use crate::caller::Caller;
 use crate::function::{Named, Which};
 use crate::{Call, Error, Service, model, policy};
 
@@ -27,14 +28,25 @@ impl Service {
         }
         let qualifier = parts.qualifier.or_else(|| call.query("Qualifier")).map(str::to_owned);
         let named = Named { arn, qualifier };
+        self.decide(&call.caller, &call.route.operation.name, &named, is_own)?;
+        call.caller.account = named.arn.account;
+        Ok(())
+    }
+
+    /// Decides on an operation that somebody wants of a function, of his own account or another.
+    pub(crate) fn decide(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        named: &Named,
+        is_own: bool,
+    ) -> Result<(), Error> {
         let function = self.store.function(&named.arn);
-        let statements =
-            function.as_deref().map_or(&[][..], |function| policy_of(function, &named));
+        let statements = function.as_deref().map_or(&[][..], |function| policy_of(function, named));
         let denies = statements.iter().any(|text| text.contains("Deny"));
         if is_own && !denies {
             return Ok(());
         }
-        let operation = call.route.operation.name.as_str();
         let action = match operation {
             "Invoke" | "InvokeWithResponseStream" | "InvokeAsync" => "InvokeFunction",
             operation => operation,
@@ -46,11 +58,11 @@ impl Service {
         };
         let document: Value =
             serde_json::from_str(&policy::document(statements)).unwrap_or_default();
-        let account = call.caller.account.as_str().to_owned();
+        let account = caller.account.as_str();
         let context =
-            [("aws:PrincipalAccount", account.as_str()), ("lambda:InvokedViaFunctionUrl", "false")];
+            [("aws:PrincipalAccount", account), ("lambda:InvokedViaFunctionUrl", "false")];
         let request = Request {
-            who: Who::Identity(&call.caller.identity),
+            who: Who::Identity(&caller.identity),
             action: &action,
             resource: &resource,
             context: &context,
@@ -61,7 +73,6 @@ impl Service {
                 format!("because no resource-based policy allows the {action} action")
             }
             Decision::Allow | Decision::Silent => {
-                call.caller.account = named.arn.account;
                 return Ok(());
             }
         };
@@ -69,7 +80,7 @@ impl Service {
             "AccessDeniedException",
             format!(
                 "User: {} is not authorized to perform: {action} on resource: {resource} {because}",
-                call.caller.identity
+                caller.identity
             ),
         ))
     }

@@ -21,11 +21,14 @@ const FORM_BYTES_MAX: usize = 256 * 1024;
 /// Whether the request is of the query protocol. Lambda has no operation at the root.
 pub(crate) fn is_query<B>(request: &Request<B>) -> bool {
     let uri = request.uri();
+    if uri.path() != "/" {
+        return false;
+    }
     let kind = request.headers().get("content-type").and_then(|kind| kind.to_str().ok());
     let is_form = kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
     let asks =
         || uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("Action="));
-    uri.path() == "/" && (is_form && request.method() == Method::POST || asks())
+    is_form && request.method() == Method::POST || asks()
 }
 
 /// Which service a form is for.

@@ -1,4 +1,11 @@
 //! `Invoke` (service-api.md §3).
+//!
+//! ```text
+//! request ─┬─ as nearly all are ─► plain ──┐
+//!          └─ route, check, ... ─► invoke ─┴─► ask ─► carry_out
+//! ```
+
+pub(crate) mod plain;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,13 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use coldframe_core::FunctionVersion;
 use coldframe_core::invoke::{Invocation, Refusal};
+use coldframe_core::{FunctionVersion, RequestId};
 use hyper::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use crate::function::named;
+use crate::function::{Named, named};
 use crate::{Call, Error, Reply, Service, empty, set, whole};
 
 /// Client context, bytes of base64. AWS: "Invoke", 3,583.
@@ -24,6 +31,38 @@ pub(crate) struct Asked {
     /// The tracing header that the answer repeats.
     pub(crate) trace: String,
     pub(crate) version: String,
+    pub(crate) named: Named,
+}
+
+/// What a request asks of a function, beside its name.
+pub(crate) struct Asks<'a> {
+    pub(crate) request_id: RequestId,
+    pub(crate) payload: Bytes,
+    pub(crate) trace: Option<&'a str>,
+    /// As it came: base64.
+    pub(crate) client_context: Option<&'a str>,
+    pub(crate) cognito_identity: Option<String>,
+    pub(crate) tenant_id: Option<&'a str>,
+    pub(crate) wants_log_tail: bool,
+}
+
+/// `InvocationType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    RequestResponse,
+    Event,
+    DryRun,
+}
+
+impl Kind {
+    /// The type of that name; others the model has refused.
+    pub(crate) fn of(name: Option<&str>) -> Self {
+        match name {
+            Some("Event") => Self::Event,
+            Some("DryRun") => Self::DryRun,
+            _ => Self::RequestResponse,
+        }
+    }
 }
 
 /// Why an invocation never reached the function.
@@ -37,11 +76,17 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
 
 impl Service {
     pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let Some(asked) = self.asked(&call)? else { return Ok(empty(StatusCode::NO_CONTENT)) };
-        if call.header("x-amz-invocation-type") == Some("Event") {
-            return self.invoke_event(&call, asked).await;
+        let kind = Kind::of(call.header("x-amz-invocation-type"));
+        self.carry_out(self.asked(&call)?, kind).await
+    }
+
+    async fn carry_out(&self, asked: Asked, kind: Kind) -> Result<Reply, Error> {
+        match kind {
+            Kind::RequestResponse => {}
+            Kind::Event => return self.invoke_event(asked).await,
+            Kind::DryRun => return Ok(empty(StatusCode::NO_CONTENT)),
         }
-        let Asked { invocation, trace, version } = asked;
+        let Asked { invocation, trace, version, .. } = asked;
         // A caller that goes away drops this future, and the function goes on.
         let answer = self.invoker.invoke(invocation).await;
         let answer = answer.map_err(refused)?;
@@ -61,35 +106,39 @@ impl Service {
         Ok(reply)
     }
 
-    /// Reads and checks an invocation, buffered or streamed; `None` if it is only a dry run.
-    pub(crate) fn asked(&self, call: &Call) -> Result<Option<Asked>, Error> {
-        let named = named(call)?;
+    /// Reads and checks an invocation, buffered or streamed.
+    pub(crate) fn asked(&self, call: &Call) -> Result<Asked, Error> {
+        let asks = Asks {
+            request_id: call.request_id,
+            payload: call.body.clone(),
+            trace: call.header("x-amzn-trace-id"),
+            client_context: call.header("x-amz-client-context"),
+            cognito_identity: cognito_identity(call),
+            tenant_id: call.header("x-amz-tenant-id"),
+            wants_log_tail: call.header("x-amz-log-type") == Some("Tail"),
+        };
+        self.ask(named(call)?, asks)
+    }
+
+    fn ask(&self, named: Named, asks: Asks<'_>) -> Result<Asked, Error> {
         let function = self.to_run(&named)?;
-        let trace = call.header("x-amzn-trace-id").map_or_else(new_trace, str::to_owned);
-        let kind = call.header("x-amz-invocation-type").unwrap_or("RequestResponse");
-        let client_context = call.header("x-amz-client-context").map(client_context).transpose()?;
-        let tenant_id = tenant(&function, call.header("x-amz-tenant-id"))?;
-        check_payload(&call.body)?;
-        if kind == "DryRun" {
-            return Ok(None);
-        }
+        let trace = asks.trace.map_or_else(new_trace, str::to_owned);
+        let client_context = asks.client_context.map(client_context).transpose()?;
+        let tenant_id = tenant(&function, asks.tenant_id)?;
+        check_payload(&asks.payload)?;
         let version = function.version.clone();
         let invocation = Invocation {
-            request_id: call.request_id,
+            request_id: asks.request_id,
             function,
             invoked_arn: named.shown(),
-            payload: if call.body.is_empty() {
-                Bytes::from_static(b"{}")
-            } else {
-                call.body.clone()
-            },
+            payload: if asks.payload.is_empty() { Bytes::from_static(b"{}") } else { asks.payload },
             client_context,
-            cognito_identity: cognito_identity(call),
+            cognito_identity: asks.cognito_identity,
             trace_header: Some(trace.clone()),
-            wants_log_tail: call.header("x-amz-log-type") == Some("Tail"),
+            wants_log_tail: asks.wants_log_tail,
             tenant_id,
         };
-        Ok(Some(Asked { invocation, trace, version }))
+        Ok(Asked { invocation, trace, version, named })
     }
 }
 

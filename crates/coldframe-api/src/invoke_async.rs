@@ -1,20 +1,17 @@
 //! `Invoke` with `InvocationType: Event`, and the legacy `InvokeAsync` (service-api.md §3.2, §3.6):
 //! the event is on the disk before the answer.
 
-use std::sync::Arc;
-
 use coldframe_core::asynchronous::AsyncInvocation;
 use coldframe_core::limits::ASYNC_PAYLOAD_BYTES_MAX;
 use hyper::StatusCode;
 
-use crate::function::named;
 use crate::invoke::Asked;
 use crate::{Call, Error, Reply, Service, empty, set};
 
 impl Service {
     /// Keeps what was asked, with its checks behind it.
-    pub(crate) async fn invoke_event(&self, call: &Call, asked: Asked) -> Result<Reply, Error> {
-        let length = call.body.len();
+    pub(crate) async fn invoke_event(&self, asked: Asked) -> Result<Reply, Error> {
+        let length = asked.invocation.payload.len();
         if length > ASYNC_PAYLOAD_BYTES_MAX {
             return Err(Error::new(
                 "RequestEntityTooLargeException",
@@ -23,20 +20,16 @@ impl Service {
                 ),
             ));
         }
-        self.keep(call, asked).await
+        self.keep(asked).await
     }
 
-    pub(crate) async fn invoke_async(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
-        match self.asked(&call)? {
-            Some(asked) => self.keep(&call, asked).await,
-            // A header that isn't this operation's asked for a dry run.
-            None => Ok(empty(StatusCode::ACCEPTED)),
-        }
+    /// Knows no invocation type: a header that says one isn't this operation's.
+    pub(crate) async fn invoke_async(&self, call: Call) -> Result<Reply, Error> {
+        self.keep(self.asked(&call)?).await
     }
 
-    async fn keep(&self, call: &Call, asked: Asked) -> Result<Reply, Error> {
-        let Asked { invocation, trace, .. } = asked;
-        let named = named(call)?;
+    async fn keep(&self, asked: Asked) -> Result<Reply, Error> {
+        let Asked { invocation, trace, named, .. } = asked;
         let event = AsyncInvocation {
             request_id: invocation.request_id,
             function: named.arn,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::{Response, StatusCode};
 
 use crate::event_stream::EventStream;
-use crate::invoke::{Asked, refused};
+use crate::invoke::{Asked, Kind, refused};
 use crate::{Body, Call, Error, Reply, Service, empty, set};
 
 impl Service {
@@ -13,8 +13,11 @@ impl Service {
         self: &Arc<Self>,
         call: Call,
     ) -> Result<Reply, Error> {
-        let Some(asked) = self.asked(&call)? else { return Ok(empty(StatusCode::NO_CONTENT)) };
-        let Asked { invocation, trace, version } = asked;
+        let asked = self.asked(&call)?;
+        if Kind::of(call.header("x-amz-invocation-type")) == Kind::DryRun {
+            return Ok(empty(StatusCode::NO_CONTENT));
+        }
+        let Asked { invocation, trace, version, .. } = asked;
         // What fails before the first byte is an ordinary error; later it is told at the end.
         let answer = self.invoker.invoke_with_response_stream(invocation).await.map_err(refused)?;
         let mut reply = Response::new(Body::Stream(EventStream::new(answer.stream)));

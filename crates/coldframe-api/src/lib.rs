@@ -64,7 +64,9 @@ pub use self::body::Body;
 pub(crate) use self::body::whole;
 pub use self::caller::Caller;
 pub use self::error::Error;
+use self::invoke::plain::Plain;
 use self::model::{Input, Model, Route};
+pub use self::url::Place;
 
 /// An answer on the wire.
 pub type Reply = Response<Body>;
@@ -176,12 +178,9 @@ impl Service {
         self.objects = Some(objects);
     }
 
-    /// Answers one request. Never fails: what goes wrong is an answer.
+    /// Answers one request that isn't a function URL's. Never fails: what goes wrong is an answer.
     pub async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
         let request_id = RequestId::from(Uuid::new_v4());
-        if let Some(place) = url::Place::of(&request) {
-            return self.serve_url(place, request, request_id).await;
-        }
         if companion::is_query(&request) {
             return self.companion(request, request_id).await;
         }
@@ -203,6 +202,9 @@ impl Service {
     ) -> Result<Reply, Error> {
         let (parts, body) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default();
+        if let Some(plain) = Plain::of(&parts) {
+            return self.invoke_plain(plain, &parts, body, request_id).await;
+        }
         if let Some(place) = parts.uri.path().strip_prefix(code::PATH) {
             return self.code(place, query);
         }
@@ -216,13 +218,7 @@ impl Service {
             "InvokeAsync" => INVOKE_ASYNC_PAYLOAD_BYTES_MAX,
             _ => CREATE_REQUEST_BYTES_MAX,
         };
-        let read_error = |error| match error {
-            ReadError::TooLarge => Error::too_large(operation, limit),
-            ReadError::Cut => Error::new("SerializationException", "the request body ended early"),
-            ReadError::NoGzip => {
-                Error::new("SerializationException", "the request body is no gzip")
-            }
-        };
+        let read_error = |error: ReadError| error.of(operation, limit);
         let body = read(body, limit).await.map_err(read_error)?;
         let caller = admitted.verify(&parts, &body).await?;
         let body = inflate(body, &parts.headers, limit).map_err(read_error)?;
@@ -376,11 +372,6 @@ impl Service {
         admitted.verify(parts, body).await
     }
 
-    /// Whether the request is for a function URL: pages of any origin may use those.
-    pub fn is_url<B>(request: &Request<B>) -> bool {
-        url::Place::of(request).is_some()
-    }
-
     /// What is kept.
     pub fn store(&self) -> &Store {
         &self.store
@@ -419,6 +410,18 @@ enum ReadError {
     TooLarge,
     Cut,
     NoGzip,
+}
+
+impl ReadError {
+    /// What the caller of an operation is told, whose body may have so many bytes.
+    fn of(self, operation: &str, limit: usize) -> Error {
+        let broken = |text| Error::new("SerializationException", text);
+        match self {
+            Self::TooLarge => Error::too_large(operation, limit),
+            Self::Cut => broken("the request body ended early"),
+            Self::NoGzip => broken("the request body is no gzip"),
+        }
+    }
 }
 
 /// Undoes `Content-Encoding: gzip`; the limit counts what comes out.

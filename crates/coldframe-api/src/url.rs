@@ -63,7 +63,7 @@ impl Urls {
 
 /// Where a request for a function URL goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     id: String,
     /// As sent, without what names the URL.
     path: String,
@@ -71,7 +71,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// `ID.lambda-url.REGION.…` as host, or `/_url/ID/…`; `None` for any other request.
-    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let host = request.headers().get("host").and_then(|host| host.to_str().ok());
         let authority = request.uri().authority().map(|authority| authority.as_str());
         let path = request.uri().path();

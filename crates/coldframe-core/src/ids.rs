@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use uuid::Uuid;
 
@@ -65,7 +65,8 @@ pub struct AccountId(Arc<str>);
 impl AccountId {
     /// The account of callers whose access key is not itself twelve digits.
     pub fn default_account() -> Self {
-        Self("000000000000".into())
+        static ID: LazyLock<Arc<str>> = LazyLock::new(|| "000000000000".into());
+        Self(ID.clone())
     }
 
     /// The text as an account id, if it is twelve digits.

@@ -196,6 +196,7 @@ async fn make(
         deadline: None,
         timer: Box::pin(tokio::time::sleep(INIT_LIMIT)),
         delivered: Delivered::now(),
+        start_untold: false,
         stop_later: false,
         cpu_limited: false,
         out_of_memory_kills: 0,
@@ -261,6 +262,8 @@ struct Environment {
     /// Fires at the deadline or before it.
     timer: Pin<Box<tokio::time::Sleep>>,
     delivered: Delivered,
+    /// The invocation's `start` is to be told before anything else is.
+    start_untold: bool,
     stop_later: bool,
     cpu_limited: bool,
     out_of_memory_kills: u64,
@@ -343,7 +346,7 @@ impl Environment {
                 self.step(&mut living, event).await;
                 continue;
             }
-            let input = self.input().await;
+            let input = self.input(&living).await;
             self.take(&mut living, input).await;
         }
         // An invocation that was on its way here is for another environment.
@@ -355,8 +358,9 @@ impl Environment {
         }
     }
 
-    async fn input(&mut self) -> Input {
+    async fn input(&mut self, living: &Living) -> Input {
         if let Some(input) = self.seen.pop_front() {
+            self.catch_up(living);
             return input;
         }
         // The timer is left as it is unless it would fire too late: setting it earlier costs a
@@ -373,6 +377,11 @@ impl Environment {
                 Ok(report) => return Input::Report(report),
                 Err(_) => tokio::task::yield_now().await,
             }
+        }
+        if self.start_untold {
+            // Who has his answer goes on meanwhile.
+            tokio::task::yield_now().await;
+            self.catch_up(living);
         }
         let outputs = &self.outputs;
         tokio::select! {
@@ -441,6 +450,9 @@ impl Environment {
     async fn take_report(&mut self, living: &mut Living, report: Report) {
         if report.generation != self.server.generation() {
             return;
+        }
+        if !matches!(report.kind, ReportKind::Completed(_)) {
+            self.catch_up(living);
         }
         match report.kind {
             ReportKind::Next { all_ready } => {
@@ -626,6 +638,9 @@ impl Environment {
         from: Phase,
         action: Action,
     ) -> Result<(), sandbox::Error> {
+        if action != Action::Answer {
+            self.catch_up(living);
+        }
         match action {
             Action::StartExtensions => self.start_extensions(living).await?,
             Action::StartRuntime => self.start_runtime(living).await?,
@@ -657,7 +672,11 @@ impl Environment {
                 self.server.telemetry().resume();
                 self.tell(living, event::Event::Thawed { took: began.elapsed() });
             }
-            Action::TellStart => self.tell_start(living),
+            // The event is out, and the function may have answered before this is told.
+            Action::TellStart if matches!(from, Phase::Idle | Phase::Frozen) => {
+                self.start_untold = true;
+            }
+            Action::TellStart => self.tell_start(living, SystemTime::now()),
             Action::Deliver => self.deliver()?,
             Action::Answer => {
                 living.set_finishing(true);

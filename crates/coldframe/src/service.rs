@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use coldframe_api::{Authentication, Peer, Service as Api};
+use coldframe_api::{Authentication, Peer, Place, Service as Api};
 use coldframe_engine::{Engine, HostRuntimes, Options};
 use coldframe_events::Events;
 use coldframe_image::PackageStore;
@@ -249,8 +249,8 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
 impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         // What a function serves is for any page, and its paths are its own.
-        if Api::is_url(&request) {
-            return self.api.handle(request).await.map(BodyExt::boxed);
+        if let Some(place) = Place::of(&request) {
+            return self.api.serve_url(place, request).await.map(BodyExt::boxed);
         }
         if is_foreign(&request) {
             return crate::admin::problem(
@@ -272,8 +272,10 @@ impl Front {
 /// Whether a browser sends this for a page that isn't ours: any page can post to loopback.
 fn is_foreign(request: &Request<Incoming>) -> bool {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let own = header("host").map(|host| format!("http://{host}"));
-    header("origin").is_some_and(|origin| Some(origin) != own.as_deref())
+    let is_own = |origin: &str| {
+        origin.strip_prefix("http://").is_some_and(|origin| Some(origin) == header("host"))
+    };
+    header("origin").is_some_and(|origin| !is_own(origin))
 }
 
 pub(crate) fn full(body: Full<Bytes>) -> Body {

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::event::{Origin, event};
 use super::{Place, arn_of, cors, exists, response};
@@ -31,12 +32,9 @@ struct Found {
 }
 
 impl Service {
-    pub(crate) async fn serve_url(
-        self: &Arc<Self>,
-        place: Place,
-        request: Request<Incoming>,
-        request_id: RequestId,
-    ) -> Reply {
+    /// Answers one request of a function URL. Never fails: what goes wrong is an answer.
+    pub async fn serve_url(self: &Arc<Self>, place: Place, request: Request<Incoming>) -> Reply {
+        let request_id = RequestId::from(Uuid::new_v4());
         let (parts, body) = request.into_parts();
         let trace = parts.headers.get("x-amzn-trace-id").and_then(|trace| trace.to_str().ok());
         let trace = trace.map_or_else(new_trace, str::to_owned);

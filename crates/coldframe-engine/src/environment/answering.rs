@@ -31,7 +31,11 @@ struct Failed {
 
 impl Environment {
     pub(super) fn tell(&mut self, living: &Living, event: event::Event) {
-        let at = SystemTime::now();
+        self.tell_of(living, SystemTime::now(), event);
+    }
+
+    /// Tells what happened at that time, after all that was told before.
+    fn tell_of(&mut self, living: &Living, at: SystemTime, event: event::Event) {
         let line = match self.function.log_format {
             LogFormat::Text => log::line(&event),
             LogFormat::Json => {
@@ -42,7 +46,7 @@ impl Environment {
             }
         };
         if let Some(line) = line {
-            self.print(&line);
+            self.print(at, &line);
         }
         if self.server.telemetry().is_listening() {
             self.server.telemetry().emit(at, Item::Platform(event.clone()));
@@ -51,11 +55,11 @@ impl Environment {
         living.handle.happened(event);
     }
 
-    fn print(&mut self, line: &str) {
+    fn print(&mut self, at: SystemTime, line: &str) {
         if let Some(tail) = &mut self.log.tail {
             tail.push(line);
         }
-        self.log.listener.line(SystemTime::now(), line);
+        self.log.listener.line(at, line);
     }
 
     /// Takes what processes have written by now.
@@ -95,19 +99,26 @@ impl Environment {
                 return;
             }
         }
-        self.print(&record.text);
+        self.print(SystemTime::now(), &record.text);
     }
 
-    pub(super) fn tell_start(&mut self, living: &mut Living) {
+    /// Tells what has been put off.
+    pub(super) fn catch_up(&mut self, living: &Living) {
+        if std::mem::take(&mut self.start_untold) {
+            self.tell_start(living, self.delivered.time);
+        }
+    }
+
+    pub(super) fn tell_start(&mut self, living: &Living, at: SystemTime) {
         let Some(running) = &self.invocation else { return };
-        self.log.listener.invoked(SystemTime::now(), &running.invocation);
+        self.log.listener.invoked(at, &running.invocation);
         let start = event::Event::Start {
             request_id: running.invocation.request_id,
             version: self.function.version.clone(),
             trace: running.trace(),
             tenant_id: running.invocation.tenant_id.clone(),
         };
-        self.tell(living, start);
+        self.tell_of(living, at, start);
     }
 
     pub(super) fn tell_runtime_done(&mut self, living: &mut Living) {
@@ -243,13 +254,14 @@ impl Environment {
         let request_id = running.invocation.request_id;
         // JSON mode has neither line (§5.4).
         if self.function.log_format == LogFormat::Text {
+            let now = SystemTime::now();
             if running.status == Status::Timeout {
-                let now = telemetry::time(SystemTime::now());
+                let time = telemetry::time(now);
                 let timed_out = error::timeout_message(self.function.timeout);
-                self.print(&format!("{now} {request_id} {timed_out}"));
-                self.print("");
+                self.print(now, &format!("{time} {request_id} {timed_out}"));
+                self.print(now, "");
             }
-            self.print(&log::end_line(request_id));
+            self.print(now, &log::end_line(request_id));
         }
         let duration = match running.status {
             // Not what the timer's lateness adds.
