@@ -133,13 +133,7 @@ struct Init<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<DurationMs>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DurationMs {
-    duration_ms: f64,
+    metrics: Option<DoneMetrics>,
 }
 
 #[derive(Serialize)]
@@ -155,14 +149,16 @@ struct Start<'a> {
     tenant_id: Option<&'a str>,
 }
 
+/// What `platform.runtimeDone` and `platform.report` have in common: all but their metrics.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Done<'a> {
+struct Ended<'a, M> {
     request_id: String,
-    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_type: Option<&'a str>,
-    metrics: DoneMetrics,
+    metrics: M,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     spans: Vec<WireSpan>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,23 +173,6 @@ struct DoneMetrics {
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     produced_bytes: Option<u64>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Reported<'a> {
-    request_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<&'a str>,
-    metrics: ReportMetrics,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    spans: Vec<WireSpan>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tracing: Option<WireTrace<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -253,12 +232,13 @@ fn init<'a>(
         phase: phase.as_str(),
         status: status.as_str(),
         error_type: init_error_type(status),
-        metrics: duration.map(|duration| DurationMs { duration_ms: ms(duration) }),
+        metrics: duration
+            .map(|duration| DoneMetrics { duration_ms: ms(duration), produced_bytes: None }),
     }
 }
 
-fn report(report: &Report, with_status: bool) -> Reported<'_> {
-    Reported {
+fn report(report: &Report, with_status: bool) -> Ended<'_, ReportMetrics> {
+    Ended {
         request_id: report.request_id.to_string(),
         status: with_status.then(|| report.status.as_str()),
         error_type: report.status.error_type().filter(|_| with_status),
@@ -343,10 +323,10 @@ pub fn render(about: &About, at: SystemTime, event: &Event) -> Option<String> {
     Some(wrap(at, kind, &record))
 }
 
-fn runtime_done(done: &RuntimeDone) -> Done<'_> {
-    Done {
+fn runtime_done(done: &RuntimeDone) -> Ended<'_, DoneMetrics> {
+    Ended {
         request_id: done.request_id.to_string(),
-        status: done.status.as_str(),
+        status: Some(done.status.as_str()),
         error_type: done.status.error_type(),
         metrics: DoneMetrics {
             duration_ms: ms(done.duration),
