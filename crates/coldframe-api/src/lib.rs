@@ -66,7 +66,7 @@ pub use self::caller::Caller;
 pub use self::error::Error;
 use self::invoke::plain::Plain;
 use self::model::{Input, Model, Route};
-pub use self::url::Place;
+pub use self::url::{Place, UrlServed};
 
 /// An answer on the wire.
 pub type Reply = Response<Body>;

@@ -61,6 +61,14 @@ impl Urls {
     }
 }
 
+/// Stands in the extensions of an answer: it is a function URL's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlServed {
+    pub function: FunctionArn,
+    /// The alias that the URL is for.
+    pub alias: Option<String>,
+}
+
 /// Where a request for a function URL goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -18,16 +18,20 @@ pub trait Observer: Send + Sync {
         log_stream: &str,
     ) -> Box<dyn Listener>;
 
-    /// A value of one of AWS's metrics that no environment tells: of the function, and of
-    /// `resource` (`NAME:QUALIFIER`) if it is given. In the unit of the metric.
-    fn measured(
-        &self,
-        function: &FunctionArn,
-        resource: Option<&str>,
-        metric: Metric,
-        at: SystemTime,
-        value: f64,
-    );
+    /// A value of one of AWS's metrics that no environment tells. Never waits.
+    fn measured(&self, measured: Measured);
+}
+
+/// A value of a metric, in its unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    pub function: FunctionArn,
+    /// The alias or number by which the function was called, or `$LATEST`; `None`: the value is of
+    /// the function alone.
+    pub qualifier: Option<Box<str>>,
+    pub metric: Metric,
+    pub at: SystemTime,
+    pub value: f64,
 }
 
 /// Hears one environment, in the order things happen. Dropped when the environment has ended.
@@ -38,7 +42,7 @@ pub trait Listener: Send + Sync {
     fn line(&self, at: SystemTime, text: &str);
 
     /// It holds this invocation now; the next [`Event::Start`] and [`Event::Report`] are of it.
-    fn invoked(&self, at: SystemTime, invocation: &Invocation);
+    fn invoked(&self, at: SystemTime, invocation: &Invocation, running: &Concurrency);
 
     fn happened(&self, at: SystemTime, event: &Event);
 }
@@ -54,13 +58,45 @@ impl Observer for () {
         Box::new(())
     }
 
-    fn measured(&self, _: &FunctionArn, _: Option<&str>, _: Metric, _: SystemTime, _: f64) {}
+    fn measured(&self, _: Measured) {}
 }
 
 impl Listener for () {
     fn line(&self, _: SystemTime, _: &str) {}
-    fn invoked(&self, _: SystemTime, _: &Invocation) {}
+    fn invoked(&self, _: SystemTime, _: &Invocation, _: &Concurrency) {}
     fn happened(&self, _: SystemTime, _: &Event) {}
+}
+
+/// What runs at one moment in an account and region, as an invocation begins and with it
+/// (service-api.md §10.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Invocations of the function, and of all functions.
+    pub function: u32,
+    pub account: u32,
+    /// Outside of what is reserved or provisioned.
+    pub unreserved: u32,
+    /// With what is reserved or provisioned, whether it runs or not.
+    pub claimed: u32,
+    /// Of the version, if it has provisioned concurrency.
+    pub provisioned: Option<Provisioned>,
+}
+
+/// Use of a version's provisioned concurrency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provisioned {
+    pub running: u32,
+    pub capacity: u32,
+    /// This invocation found no place in it.
+    pub spilled: bool,
+}
+
+/// How a metric stands at this moment. Of an account if the function's name is empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    pub function: FunctionArn,
+    pub metric: Metric,
+    pub value: f64,
 }
 
 /// What a metric counts in.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use coldframe_core::invoke::{ConcurrencyPlan, Refusal};
+use coldframe_core::observe::{self, Gauge, Metric};
 use coldframe_core::{AccountId, FunctionArn};
 
 use crate::lock;
@@ -22,6 +23,7 @@ pub(crate) struct Concurrency {
 #[derive(Default)]
 struct Account {
     functions: HashMap<Arc<str>, Function>,
+    running: usize,
     /// Running outside of what is reserved or provisioned.
     unreserved: usize,
     /// What functions have reserved, and provisioned without a reservation.
@@ -46,6 +48,11 @@ struct Provisioned {
 impl Function {
     fn provisioned(&self) -> usize {
         self.provisioned.values().map(|version| version.capacity).sum()
+    }
+
+    fn running(&self) -> usize {
+        let provisioned: usize = self.provisioned.values().map(|version| version.running).sum();
+        self.on_demand + provisioned
     }
 
     fn set_aside(&self) -> usize {
@@ -80,7 +87,7 @@ impl Concurrency {
     pub(crate) fn admit(&self, arn: &FunctionArn, version: &str) -> Result<Slot, Refusal> {
         let shared = self.account(arn);
         let mut account = lock(&shared);
-        let Account { functions, unreserved, set_aside } = &mut *account;
+        let Account { functions, running, unreserved, set_aside } = &mut *account;
         let function = functions.entry(arn.name.clone()).or_default();
         let slot =
             |provisioned| Slot { account: shared.clone(), name: arn.name.clone(), provisioned };
@@ -88,6 +95,7 @@ impl Concurrency {
             && provisioned.running < provisioned.capacity
         {
             provisioned.running += 1;
+            *running += 1;
             return Ok(slot(Some(version.to_owned())));
         }
         if let Some(reserved) = function.reserved {
@@ -106,14 +114,49 @@ impl Concurrency {
             *unreserved += 1;
         }
         function.on_demand += 1;
+        *running += 1;
         Ok(slot(None))
+    }
+
+    /// How all of it stands. What is idle and has nothing set aside isn't there.
+    pub(crate) fn gauges(&self) -> Vec<Gauge> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let mut gauges = Vec::new();
+        for ((account, region), shared) in accounts.iter() {
+            let arn = |name: &Arc<str>| FunctionArn {
+                account: account.clone(),
+                region: region.clone(),
+                name: name.clone(),
+            };
+            let of_account = lock(shared);
+            let mut put = |function: &FunctionArn, metric, value: f64| {
+                gauges.push(Gauge { function: function.clone(), metric, value });
+            };
+            for (name, function) in &of_account.functions {
+                let arn = arn(name);
+                let count = |count: usize| count as f64;
+                put(&arn, Metric::ConcurrentExecutions, count(function.running()));
+                let capacity = function.provisioned();
+                if capacity > 0 {
+                    let busy = count(function.running() - function.on_demand);
+                    put(&arn, Metric::ProvisionedConcurrentExecutions, busy);
+                    let used = busy / count(capacity);
+                    put(&arn, Metric::ProvisionedConcurrencyUtilization, used);
+                }
+            }
+            let (whole, unreserved) = (arn(&"".into()), of_account.unreserved);
+            put(&whole, Metric::UnreservedConcurrentExecutions, unreserved as f64);
+            let claimed = unreserved + of_account.set_aside;
+            put(&whole, Metric::ClaimedAccountConcurrency, claimed as f64);
+        }
+        gauges
     }
 
     /// From now on these are the function's limits; what runs already goes on.
     pub(crate) fn plan(&self, arn: &FunctionArn, plan: &ConcurrencyPlan) {
         let shared = self.account(arn);
         let mut account = lock(&shared);
-        let Account { functions, unreserved, set_aside } = &mut *account;
+        let Account { functions, unreserved, set_aside, .. } = &mut *account;
         let function = functions.entry(arn.name.clone()).or_default();
         *set_aside -= function.set_aside();
         let reserved = plan.reserved.map(|reserved| reserved as usize);
@@ -146,10 +189,34 @@ pub(crate) struct Slot {
     provisioned: Option<String>,
 }
 
+impl Slot {
+    /// What runs at this moment, with this invocation of that version.
+    pub(crate) fn running(&self, version: &str) -> observe::Concurrency {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let account = lock(&self.account);
+        let Some(function) = account.functions.get(&self.name) else {
+            return observe::Concurrency::default();
+        };
+        let provisioned = function.provisioned.get(version).filter(|version| version.capacity > 0);
+        observe::Concurrency {
+            function: count(function.running()),
+            account: count(account.running),
+            unreserved: count(account.unreserved),
+            claimed: count(account.unreserved + account.set_aside),
+            provisioned: provisioned.map(|version| observe::Provisioned {
+                running: count(version.running),
+                capacity: count(version.capacity),
+                spilled: self.provisioned.is_none(),
+            }),
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut account = lock(&self.account);
-        let Account { functions, unreserved, .. } = &mut *account;
+        let Account { functions, running, unreserved, .. } = &mut *account;
+        *running -= 1;
         let Some(function) = functions.get_mut(&self.name) else { return };
         match &self.provisioned {
             Some(version) => {

@@ -27,7 +27,7 @@ use coldframe_core::identity::{Session, Sessions};
 use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, Invoker, ProvisionedState, Refusal, StreamedAnswer,
 };
-use coldframe_core::observe::Observer;
+use coldframe_core::observe::{Gauge, Observer};
 use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_runtime_api::stream;
 use coldframe_sandbox::Driver;
@@ -113,6 +113,11 @@ impl Engine {
         let mut views: Vec<_> = handles.iter().map(|handle| handle.view()).collect();
         views.sort_by_key(|view| view.created);
         views
+    }
+
+    /// How concurrency stands, function by function and account by account.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.shared.concurrency.gauges()
     }
 
     fn submit(&self, invocation: Invocation, reply: Reply) -> Result<(), Refusal> {

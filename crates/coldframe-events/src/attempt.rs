@@ -6,6 +6,7 @@ use coldframe_core::Destination;
 use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
 use coldframe_core::invoke::{Answer, Invocation, Refusal};
 use coldframe_core::limits::ASYNC_AGE;
+use coldframe_core::observe::Metric;
 use coldframe_store::FunctionKey;
 use coldframe_store::queue::{Event, Lease, Work};
 use uuid::Uuid;
@@ -34,7 +35,7 @@ pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Lease) {
             Work::Deliver { .. } => deliver(&place, lease, event).await,
         },
         // Its function was deleted.
-        Ok(None) => finish(lease, Vec::new()),
+        Ok(None) => finish(&place, lease, Vec::new()),
         Err(error) => {
             tracing::error!(error = chain(&error), lane = %place.lane, "an event cannot be read");
             match error {
@@ -53,13 +54,16 @@ async fn invoke(
     (function, qualifier, tenant_id): (&FunctionKey, Option<&str>, Option<Arc<str>>),
 ) {
     let arn = function.arn();
+    let shared = place.shared.clone();
+    let measure = |metric, value| shared.measure((&arn, qualifier), metric, value);
     let target = match world.functions.async_target(&arn, qualifier) {
         Ok(target) => target,
         Err(NoTarget::NotYet) => return put_back(place, lease),
         Err(NoTarget::Gone) => {
             let request_id = event.request_id;
             tracing::warn!(function = %arn, qualifier, %request_id, "an event's function is gone");
-            return finish(lease, Vec::new());
+            measure(Metric::AsyncEventsDropped, 1.0);
+            return finish(place, lease, Vec::new());
         }
     };
     let limits = Limits {
@@ -74,6 +78,9 @@ async fn invoke(
         put_backs: lease.put_backs(),
     };
     let end = |condition, attempts, answer: Option<&Answer>| {
+        if condition != Condition::Success {
+            measure(Metric::AsyncEventsDropped, 1.0);
+        }
         let response = answer.map(|answer| Response {
             version: &target.version.version,
             function_error: answer.function_error,
@@ -91,10 +98,14 @@ async fn invoke(
         tellings(&ended, &event, function, &target)
     };
     if target.switched_off {
-        return finish(lease, end(Condition::ZeroReservedConcurrency, standing.attempts, None));
+        return finish(
+            place,
+            lease,
+            end(Condition::ZeroReservedConcurrency, standing.attempts, None),
+        );
     }
     if limits.is_too_old(&standing) {
-        return finish(lease, end(Condition::EventAgeExceeded, standing.attempts, None));
+        return finish(place, lease, end(Condition::EventAgeExceeded, standing.attempts, None));
     }
     let answer = world.invoker.invoke(Invocation {
         request_id: event.request_id,
@@ -122,12 +133,14 @@ async fn invoke(
         }
     };
     if outcome != Outcome::Refused {
+        // How old it was when the function got it.
+        measure(Metric::AsyncEventAge, (standing.now - standing.enqueued).max(0) as f64);
         standing.attempts += 1;
     }
     standing.now = now();
     match limits.next(&standing, outcome) {
         Next::End(condition) => {
-            finish(lease, end(condition, standing.attempts, answer.as_ref().ok()))
+            finish(place, lease, end(condition, standing.attempts, answer.as_ref().ok()))
         }
         Next::Retry { due } => lease.delay(due, standing.attempts),
         Next::PutBack { due } => lease.put_back(due),
@@ -183,8 +196,17 @@ async fn deliver(place: &Place, lease: Lease, event: Event) {
     let options = &place.shared.options;
     let delivery = Delivery { event: &event, at: lease.enqueued() };
     let Err(error) = destination::deliver(options, &delivery).await else {
-        return finish(lease, Vec::new());
+        return finish(place, lease, Vec::new());
     };
+    if let Work::Deliver { function, function_arn, dead_letter, .. } = &event.work {
+        let metric = match dead_letter {
+            Some(_) => Metric::DeadLetterErrors,
+            None => Metric::DestinationDeliveryFailures,
+        };
+        // `arn:aws:lambda:REGION:ACCOUNT:function:NAME:QUALIFIER`
+        let qualifier = function_arn.splitn(8, ':').nth(7);
+        place.shared.measure((&function.arn(), qualifier), metric, 1.0);
+    }
     let limits = Limits { retries_max: 0, age_max: ASYNC_AGE, time_scale: options.time_scale };
     let standing = Standing {
         now: now(),
@@ -201,12 +223,19 @@ async fn deliver(place: &Place, lease: Lease, event: Event) {
         gives_up,
         "a destination was not reached"
     );
-    if gives_up { finish(lease, Vec::new()) } else { put_back(place, lease) }
+    if gives_up { finish(place, lease, Vec::new()) } else { put_back(place, lease) }
 }
 
-fn finish(lease: Lease, successors: Vec<Event>) {
+fn finish(place: &Place, lease: Lease, successors: Vec<Event>) {
+    let invoked = successors.iter().find_map(|event| match &event.work {
+        Work::Invoke { function, qualifier, .. } => Some((function.arn(), qualifier.clone())),
+        Work::Deliver { .. } => None,
+    });
     if let Err(error) = lease.finish(successors, now()) {
         tracing::error!(error = chain(&error), "the end of an event could not be kept");
+    } else if let Some((function, qualifier)) = invoked {
+        let of = (&function, qualifier.as_deref());
+        place.shared.measure(of, Metric::AsyncEventsReceived, 1.0);
     }
 }
 

@@ -26,6 +26,7 @@ use coldframe_core::asynchronous::{
     AsyncInvocation, AsyncInvoker, Functions, NoSuchDestination, NotKept,
 };
 use coldframe_core::invoke::Invoker;
+use coldframe_core::observe::{Measured, Metric, Observer};
 use coldframe_core::{BoxFuture, Destination, FunctionArn};
 use coldframe_store::queue::{Event, Millis, Queue, Signal, Work};
 use coldframe_store::{FunctionKey, Store};
@@ -58,6 +59,7 @@ pub struct Events {
 pub(crate) struct Shared {
     queue: Queue,
     options: Options,
+    observer: Arc<dyn Observer>,
     admission: Mutex<Admission>,
     /// Told when events have come, or places have become free.
     changed: Arc<Notify>,
@@ -71,6 +73,9 @@ pub(crate) struct World {
     pub(crate) functions: Arc<dyn Functions>,
     pub(crate) invoker: Arc<dyn Invoker>,
 }
+
+/// A function, and the alias or number it is called by.
+type Of<'a> = (&'a FunctionArn, Option<&'a str>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +103,11 @@ impl Events {
     ///
     /// # Errors
     /// If the queue can't be read.
-    pub fn open(store: &Store, options: Options) -> Result<Self, coldframe_store::Error> {
+    pub fn open(
+        store: &Store,
+        options: Options,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, coldframe_store::Error> {
         let changed = Arc::new(Notify::new());
         let woken = changed.clone();
         let queue = store.queue(move |signal| match signal {
@@ -109,7 +118,7 @@ impl Events {
         })?;
         let admission = Mutex::new(Admission::new(options.concurrency, options.memory_mb));
         let (idle, stopped) = (Notify::new(), Mutex::new(false));
-        let shared = Shared { queue, options, admission, changed, idle, stopped };
+        let shared = Shared { queue, options, observer, admission, changed, idle, stopped };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -137,16 +146,29 @@ impl Events {
     }
 }
 
+impl Shared {
+    /// Tells a value of a metric (service-api.md §10.1), as of now.
+    fn measure(&self, (function, qualifier): Of<'_>, metric: Metric, value: f64) {
+        let (function, at) = (function.clone(), SystemTime::now());
+        let qualifier = Some(qualifier.unwrap_or("$LATEST").into());
+        self.observer.measured(Measured { function, qualifier, metric, at, value });
+    }
+}
+
 impl AsyncInvoker for Events {
     fn enqueue(&self, invocation: AsyncInvocation) -> BoxFuture<'_, Result<(), NotKept>> {
         let (tell, told) = oneshot::channel();
+        let (function, qualifier) = (invocation.function.clone(), invocation.qualifier.clone());
         self.shared.queue.add(event(invocation), now(), move |result| {
             // Who waited may have gone; the event stays.
             let _ = tell.send(result);
         });
         Box::pin(async move {
             let result = told.await.unwrap_or(Err(Arc::new(coldframe_store::Error::Closed)));
-            result.map_err(|error| NotKept(error))
+            result.map_err(|error| NotKept(error))?;
+            let of = (&function, qualifier.as_deref());
+            self.shared.measure(of, Metric::AsyncEventsReceived, 1.0);
+            Ok(())
         })
     }
 

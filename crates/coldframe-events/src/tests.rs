@@ -7,8 +7,9 @@ use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
 use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, ProvisionedState, Refusal, StreamedAnswer,
 };
+use coldframe_core::observe::Listener;
 use coldframe_core::{
-    AccountId, FunctionVersion, LogFormat, MemorySize, RequestId, Runtime, Tracing,
+    AccountId, EnvironmentId, FunctionVersion, LogFormat, MemorySize, RequestId, Runtime, Tracing,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -176,6 +177,37 @@ struct Fixture {
     events: Events,
     fake: Arc<Fake>,
     store: Store,
+    measures: Arc<Measures>,
+}
+
+#[derive(Default)]
+struct Measures(Mutex<Vec<Measured>>);
+
+impl Measures {
+    /// Of a function, called by no qualifier.
+    fn of(&self, name: &str, metric: Metric) -> Vec<f64> {
+        let all = lock(&self.0);
+        let is = |one: &&Measured| {
+            let latest = one.qualifier.as_deref() == Some("$LATEST");
+            one.function == arn(name) && one.metric == metric && latest
+        };
+        all.iter().filter(is).map(|one| one.value).collect()
+    }
+}
+
+impl Observer for Measures {
+    fn environment(
+        &self,
+        _: &Arc<FunctionVersion>,
+        _: EnvironmentId,
+        _: &str,
+    ) -> Box<dyn Listener> {
+        Box::new(())
+    }
+
+    fn measured(&self, measured: Measured) {
+        lock(&self.0).push(measured);
+    }
 }
 
 fn fixture(concurrency: usize, time_scale: f64) -> Fixture {
@@ -194,8 +226,9 @@ fn fixture_of(store: Store, concurrency: usize, time_scale: f64) -> Fixture {
             session_token: None,
         },
     };
-    let events = Events::open(&store, options).unwrap();
-    Fixture { events, fake: Arc::default(), store }
+    let measures = Arc::<Measures>::default();
+    let events = Events::open(&store, options, measures.clone()).unwrap();
+    Fixture { events, fake: Arc::default(), store, measures }
 }
 
 impl Fixture {
@@ -247,6 +280,13 @@ async fn errors_are_retried_with_one_request_id_and_the_end_is_told() {
     assert_eq!(record["requestContext"]["approximateInvokeCount"], 3);
     assert_eq!(record["requestContext"]["functionArn"], arn("f").qualified("$LATEST"));
     assert_eq!(record["responsePayload"]["done"], true);
+    fixture.events.drained().await;
+    let of = |name: &str, metric| fixture.measures.of(name, metric);
+    assert_eq!(of("f", Metric::AsyncEventsReceived), [1.0]);
+    let ages = of("f", Metric::AsyncEventAge);
+    assert!(ages.len() == 3 && ages.is_sorted() && ages[2] >= 18.0, "{ages:?}");
+    assert!(of("f", Metric::AsyncEventsDropped).is_empty());
+    assert_eq!(of("told", Metric::AsyncEventsReceived), [1.0]);
     fixture.check_done().await;
 }
 
@@ -272,6 +312,8 @@ async fn what_fails_to_the_end_is_told() {
         assert_eq!(record["requestContext"]["approximateInvokeCount"], attempts);
         assert_eq!(record["responseContext"]["functionError"], "Unhandled");
         assert_eq!(fixture.fake.seen_by("f").len(), attempts);
+        fixture.events.drained().await;
+        assert_eq!(fixture.measures.of("f", Metric::AsyncEventsDropped), [1.0]);
         fixture.check_done().await;
     }
 }
@@ -290,6 +332,32 @@ async fn refusals_cost_no_attempt() {
     let told = fixture.fake.wait_for("told", 1).await;
     assert_eq!(record(&told[0].1)["requestContext"]["approximateInvokeCount"], 2);
     assert_eq!(fixture.fake.seen_by("f").len(), acts.len());
+    fixture.check_done().await;
+}
+
+// Spec: service-api.md §10.1.
+#[tokio::test]
+async fn deliveries_that_fail_are_measured() {
+    let fixture = fixture(10, 1e-4);
+    fixture.fake.function("f", &[Act::Fail], |target| {
+        target.retries_max = 0;
+        // No endpoint is configured.
+        target.on_failure = Some("arn:aws:sqs:eu-west-1:000000000000:q".to_owned());
+        target.dead_letter = Some("arn:aws:sns:eu-west-1:000000000000:t".to_owned());
+    });
+    fixture.start();
+    fixture.send("f", "1").await;
+    let of = |metric| fixture.measures.of("f", metric);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while of(Metric::DeadLetterErrors).is_empty()
+        || of(Metric::DestinationDeliveryFailures).is_empty()
+    {
+        assert!(tokio::time::Instant::now() < deadline, "it isn't told");
+        tokio::task::yield_now().await;
+    }
+    fixture.events.drained().await;
+    assert_eq!(of(Metric::DeadLetterErrors), [1.0]);
+    assert_eq!(of(Metric::DestinationDeliveryFailures), [1.0]);
     fixture.check_done().await;
 }
 
@@ -389,7 +457,7 @@ async fn a_record_waits_for_its_destination() {
         endpoints: Endpoints { sqs: endpoint.parse().ok(), ..Endpoints::default() },
         ..fixture.events.shared.options.clone()
     };
-    fixture.events = Events::open(&fixture.store, options).unwrap();
+    fixture.events = Events::open(&fixture.store, options, Arc::new(())).unwrap();
     fixture.fake.function("f", &[Act::Succeed], |target| {
         target.on_success = Some("arn:aws:sqs:eu-west-1:000000000000:q".to_owned());
     });

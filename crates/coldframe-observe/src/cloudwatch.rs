@@ -12,7 +12,9 @@ use coldframe_core::observe::Metric;
 use self::value::{Value, structure};
 use crate::Observe;
 use crate::error::Error;
-use crate::metrics::{Dimensions, Metrics, Namespace, is_percentile};
+use crate::metrics::{
+    Dimensions, Found, MS_PER_MINUTE, Metrics, Namespace, Owner, Question, is_percentile, minute,
+};
 
 const LAMBDA: &str = "AWS/Lambda";
 
@@ -113,17 +115,32 @@ impl Observe {
             .ok_or_else(|| Error::new("SerializationException", "the body cannot be read"))?;
         self.settle().await;
         let namespace = (account.clone(), region.into());
-        let metrics = &self.shared.metrics;
-        let result = match named.as_str() {
-            "GetMetricData" => get_metric_data(metrics, &namespace, &input)?,
-            "GetMetricStatistics" => get_metric_statistics(metrics, &namespace, &input)?,
-            "ListMetrics" => list_metrics(metrics, &namespace, &input)?,
-            other => {
-                let text = format!("The action {other} is not valid for this web service.");
-                return Err(Error::coded("UnknownOperationException", "InvalidAction", text));
-            }
-        };
+        let shared = self.shared.clone();
+        // What is asked for may be on the disk.
+        let work = tokio::task::spawn_blocking(move || {
+            let result = dispatch(&shared.metrics, &namespace, &named, &input)?;
+            Ok((named, result))
+        });
+        let (named, result) =
+            work.await.map_err(|error| Error::of_service("InternalServiceFault", &error))??;
         Ok(protocol.encode(&named, &result, request_id))
+    }
+}
+
+fn dispatch(
+    metrics: &Metrics,
+    namespace: &Namespace,
+    operation: &str,
+    input: &Value,
+) -> Result<Value, Error> {
+    match operation {
+        "GetMetricData" => get_metric_data(metrics, namespace, input),
+        "GetMetricStatistics" => get_metric_statistics(metrics, namespace, input),
+        "ListMetrics" => list_metrics(metrics, namespace, input),
+        other => {
+            let text = format!("The action {other} is not valid for this web service.");
+            Err(Error::coded("UnknownOperationException", "InvalidAction", text))
+        }
     }
 }
 
@@ -193,16 +210,25 @@ fn is_statistic(name: &str) -> bool {
     STATISTICS.contains(&name) || is_percentile(name)
 }
 
-/// A metric of ours with these dimensions in this unit, if there may be one.
-fn metric_of(
+/// The series of a metric of ours with these dimensions in this unit, if there may be one.
+fn series_of(
+    of: &Namespace,
     namespace: &str,
     name: &str,
     pairs: &[(String, String)],
     unit: Option<&str>,
-) -> Option<(Metric, Dimensions)> {
+) -> Option<(Owner, Metric)> {
     let metric = Metric::parse(name).filter(|_| namespace == LAMBDA)?;
     let good_unit = unit.is_none_or(|unit| unit == metric.unit().as_str());
-    Some((metric, Dimensions::of(pairs).filter(|_| good_unit)?))
+    let dimensions = Dimensions::of(pairs).filter(|_| good_unit)?;
+    let (account, region) = of.clone();
+    Some((Owner { account, region, dimensions }, metric))
+}
+
+/// What is known of these series in a time, ms.
+fn find(metrics: &Metrics, wanted: Vec<(Owner, Metric)>, (start, end): (u64, u64)) -> Found {
+    let until = end.saturating_add(MS_PER_MINUTE - 1);
+    metrics.find(Question { wanted, minutes: (minute(start), minute(until)) })
 }
 
 fn get_metric_statistics(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<Value, Error> {
@@ -239,9 +265,9 @@ fn get_metric_statistics(metrics: &Metrics, of: &Namespace, input: &Value) -> Re
         )));
     }
     let unit = input.get("Unit").text();
-    let data = match metric_of(namespace, name, &dimensions(input), unit) {
-        Some((metric, dimensions)) => metrics
-            .read(of, |series| series.data(metric, &dimensions, (start, end), period))
+    let data = match series_of(of, namespace, name, &dimensions(input), unit) {
+        Some((owner, metric)) => find(metrics, vec![(owner, metric)], (start, end))
+            .data(0, start, period)
             .into_iter()
             .map(|(at, datum)| {
                 let value =
@@ -281,27 +307,18 @@ fn list_metrics(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<Valu
             value_error("The parameter NextToken is not one that this service has given.")
         })?,
     };
-    let mut found = metrics.read(of, |series| {
-        let mut found = Vec::new();
-        for (metric, dimensions, newest) in series.list() {
-            let pairs = dimensions.pairs();
-            let has = |(name, value): &(&str, Option<&str>)| {
-                pairs.iter().any(|(key, given)| key == name && value.is_none_or(|v| v == *given))
-            };
-            let good = namespace.is_none_or(|namespace| namespace == LAMBDA)
-                && name.is_none_or(|name| name == metric.name())
-                && filters.iter().all(has)
-                && newest >= recent;
-            if good {
-                found.push(described(metric, &pairs));
-            }
-            if found.len() > skipped.saturating_add(LISTED_MAX) {
-                break;
-            }
-        }
-        found
+    let listed = metrics.list(of, recent);
+    let found = listed.keys().map(|(metric, dimensions)| (*metric, dimensions.pairs()));
+    let found = found.filter(|(metric, pairs)| {
+        let has = |(name, value): &(&str, Option<&str>)| {
+            pairs.iter().any(|(key, given)| key == name && value.is_none_or(|v| v == *given))
+        };
+        namespace.is_none_or(|namespace| namespace == LAMBDA)
+            && name.is_none_or(|name| name == metric.name())
+            && filters.iter().all(has)
     });
-    let mut found = found.split_off(skipped.min(found.len()));
+    let found = found.skip(skipped).take(LISTED_MAX + 1);
+    let mut found: Vec<_> = found.map(|(metric, pairs)| described(metric, &pairs)).collect();
     let more = found.len() > LISTED_MAX;
     found.truncate(LISTED_MAX);
     let token = match more {
@@ -344,6 +361,8 @@ fn get_metric_data(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<V
     }
     let range = range(input)?;
     let mut answered: Vec<Answered> = Vec::new();
+    // What is on the disk is read once for all of them.
+    let (mut wanted, mut stats) = (Vec::new(), Vec::new());
     for query in queries {
         let id = required(query, "Id")?;
         let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -360,19 +379,31 @@ fn get_metric_data(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<V
         }
         let label = query.get("Label").text().map(str::to_owned);
         let shown = query.get("ReturnData").bool().unwrap_or(true);
-        let (points, default_label) =
-            match (query.get("MetricStat"), query.get("Expression").text()) {
-                (Value::Null, None) => return Err(missing("MetricDataQueries.member.MetricStat")),
-                // Once every metric is known: an expression may name a later one.
-                (Value::Null, Some(_)) => (Vec::new(), id.to_owned()),
-                (_, Some(_)) => {
-                    let text = "The parameters Expression and MetricStat cannot be used together.";
-                    return Err(validation(text));
+        let default_label = match (query.get("MetricStat"), query.get("Expression").text()) {
+            (Value::Null, None) => return Err(missing("MetricDataQueries.member.MetricStat")),
+            // Once every metric is known: an expression may name a later one.
+            (Value::Null, Some(_)) => id.to_owned(),
+            (_, Some(_)) => {
+                let text = "The parameters Expression and MetricStat cannot be used together.";
+                return Err(validation(text));
+            }
+            (stat, None) => {
+                let stat = Stat::of(of, stat)?;
+                if let Some(series) = stat.series {
+                    wanted.push(series);
+                    stats.push((answered.len(), stat.period, stat.statistic));
                 }
-                (stat, None) => one_metric(metrics, of, stat, range)?,
-            };
+                stat.label
+            }
+        };
         let label = label.unwrap_or(default_label);
-        answered.push(Answered { id: id.to_owned(), label, shown, points });
+        answered.push(Answered { id: id.to_owned(), label, shown, points: Vec::new() });
+    }
+    let found = find(metrics, wanted, range);
+    for (index, (query, period, statistic)) in stats.into_iter().enumerate() {
+        let data = found.data(index, range.0, period).into_iter();
+        let points = data.filter_map(|(at, datum)| Some((at, datum.statistic(&statistic)?)));
+        answered[query].points = points.collect();
     }
     for (index, query) in queries.iter().enumerate() {
         if let Some(expression) = query.get("Expression").text() {
@@ -436,34 +467,34 @@ fn get_metric_data(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<V
     ]))
 }
 
-/// The points of a `MetricStat`, and what they are called unless told otherwise.
-fn one_metric(
-    metrics: &Metrics,
-    of: &Namespace,
-    stat: &Value,
-    range: (u64, u64),
-) -> Result<(Vec<(u64, f64)>, String), Error> {
-    let metric = stat.get("Metric");
-    let name = required(metric, "MetricName")?;
-    let namespace = required(metric, "Namespace")?;
-    let period = period(stat.get("Period").integer())?;
-    let statistic = required(stat, "Stat")?;
-    if !is_statistic(statistic) {
-        let text = format!(
-            "The value {statistic} for parameter MetricDataQueries.member.MetricStat.Stat is not supported."
-        );
-        return Err(validation(text));
+/// A `MetricStat`.
+struct Stat {
+    /// `None`: there can be none.
+    series: Option<(Owner, Metric)>,
+    /// Seconds.
+    period: u64,
+    statistic: String,
+    /// What it is called unless told otherwise.
+    label: String,
+}
+
+impl Stat {
+    fn of(of: &Namespace, stat: &Value) -> Result<Self, Error> {
+        let metric = stat.get("Metric");
+        let name = required(metric, "MetricName")?;
+        let namespace = required(metric, "Namespace")?;
+        let period = period(stat.get("Period").integer())?;
+        let statistic = required(stat, "Stat")?;
+        if !is_statistic(statistic) {
+            let text = format!(
+                "The value {statistic} for parameter MetricDataQueries.member.MetricStat.Stat is not supported."
+            );
+            return Err(validation(text));
+        }
+        let unit = stat.get("Unit").text();
+        let series = series_of(of, namespace, name, &dimensions(metric), unit);
+        Ok(Self { series, period, statistic: statistic.to_owned(), label: name.to_owned() })
     }
-    let found = metric_of(namespace, name, &dimensions(metric), stat.get("Unit").text());
-    let points = match found {
-        Some((metric, dimensions)) => metrics
-            .read(of, |series| series.data(metric, &dimensions, range, period))
-            .into_iter()
-            .filter_map(|(at, datum)| Some((at, datum.statistic(statistic)?)))
-            .collect(),
-        None => Vec::new(),
-    };
-    Ok((points, name.to_owned()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! engine ─► Listener: a buffer of each environment ─► the writer, one thread ─► log groups on disk
-//!                                                                          ├─► metrics, in memory
+//!                                                                          ├─► metrics on disk
 //!                                                                          └─► OTLP
 //! ```
 //! **Invariant:** the way of an invocation ends at its environment's buffer. Whatever the disk or a
@@ -22,10 +22,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use coldframe_core::observe::{Listener, Metric, Observer};
-use coldframe_core::{AccountId, EnvironmentId, FunctionArn, FunctionVersion};
+use coldframe_core::observe::{Gauge, Listener, Measured, Observer};
+use coldframe_core::{AccountId, EnvironmentId, FunctionVersion};
 use tokio::sync::broadcast;
 
 use self::listener::{Ear, Queue, Source};
@@ -48,7 +48,9 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where log groups are kept.
-    pub directory: PathBuf,
+    pub logs: PathBuf,
+    /// Where metrics are kept.
+    pub metrics: PathBuf,
     /// Of all log groups together, bytes. The oldest segments go first.
     pub stored_bytes_max: u64,
     /// Where telemetry is sent on to.
@@ -76,8 +78,8 @@ impl Observe {
     /// If no thread can be started.
     pub fn start(options: Options) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            logs: Logs::new(options.directory, options.stored_bytes_max),
-            metrics: Metrics::new(options.otlp.map(Exporter::start)),
+            logs: Logs::new(options.logs, options.stored_bytes_max),
+            metrics: Metrics::new(options.metrics, options.otlp.map(Exporter::start)),
             queue: Arc::default(),
         });
         let its = shared.clone();
@@ -134,9 +136,9 @@ impl Observe {
         (lines.collect(), following)
     }
 
-    /// All metrics in Prometheus's text format.
-    pub fn prometheus(&self) -> String {
-        self.shared.metrics.prometheus(self.shared.logs.stored_bytes())
+    /// All metrics in Prometheus's text format; `gauges` are those that only their owner knows.
+    pub fn prometheus(&self, gauges: &[Gauge]) -> String {
+        self.shared.metrics.prometheus(gauges, self.shared.logs.stored_bytes())
     }
 }
 
@@ -147,20 +149,12 @@ impl Observer for Observe {
         _: EnvironmentId,
         log_stream: &str,
     ) -> Box<dyn Listener> {
-        let running = self.shared.metrics.running(&function.arn);
-        let source = Source::new(function.clone(), log_stream, running);
+        let source = Source::new(function.clone(), log_stream);
         Box::new(Ear::new(Arc::new(source), self.shared.queue.clone()))
     }
 
-    fn measured(
-        &self,
-        function: &FunctionArn,
-        resource: Option<&str>,
-        metric: Metric,
-        at: SystemTime,
-        value: f64,
-    ) {
-        self.shared.metrics.measured(function, resource, metric, at, value);
+    fn measured(&self, measured: Measured) {
+        self.shared.queue.measure(measured);
     }
 }
 

@@ -9,11 +9,11 @@ use std::time::SystemTime;
 use coldframe_core::FunctionVersion;
 use coldframe_core::event::Event;
 use coldframe_core::invoke::Invocation;
-use coldframe_core::observe::Listener;
+use coldframe_core::observe::{Concurrency, Listener, Measured};
 use tokio::sync::oneshot;
 
 use crate::log::{Key, lock, ms};
-use crate::metrics::{Running, Seen};
+use crate::metrics::Seen;
 
 /// What may wait of one environment, and of all together, bytes. More is dropped and counted.
 const SOURCE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -21,6 +21,9 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// With so much of one environment waiting, the writer is woken before its time, bytes.
 const WAKE_BYTES: usize = 256 * 1024;
+
+/// Values that may wait; more are lost.
+const MEASURED_MAX: usize = 65_536;
 
 /// What a line takes beside its text, bytes.
 const LINE_OVERHEAD_BYTES: usize = 32;
@@ -30,7 +33,6 @@ pub(crate) struct Source {
     pub(crate) function: Arc<FunctionVersion>,
     pub(crate) group: Key,
     pub(crate) stream: Arc<str>,
-    pub(crate) running: Running,
     buffer: Mutex<Buffer>,
     /// What the writer has made of it so far.
     pub(crate) seen: Mutex<Seen>,
@@ -80,13 +82,15 @@ pub(crate) struct Invoked {
     /// The alias or number the caller named, if any.
     pub(crate) qualifier: Option<Box<str>>,
     pub(crate) trace_header: Option<Box<str>>,
-    /// Running at the same time, with this one: of the function, and of the account.
-    pub(crate) concurrent: (u32, u32),
+    /// What runs at the same time, with this one.
+    pub(crate) running: Concurrency,
 }
 
 /// Buffers that hold something, and the writer's alarm.
 pub(crate) struct Queue {
     waiting: Mutex<Vec<Arc<Source>>>,
+    /// Values that no environment tells.
+    measured: Mutex<Vec<Measured>>,
     /// `None` once the writer has ended.
     barriers: Mutex<Option<Vec<oneshot::Sender<()>>>>,
     bytes: AtomicUsize,
@@ -100,6 +104,7 @@ impl Default for Queue {
     fn default() -> Self {
         Self {
             waiting: Mutex::default(),
+            measured: Mutex::default(),
             barriers: Mutex::new(Some(Vec::new())),
             bytes: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
@@ -122,6 +127,25 @@ impl Queue {
 
     fn push(&self, source: Arc<Source>) {
         lock(&self.waiting).push(source);
+        self.rouse();
+    }
+
+    pub(crate) fn measure(&self, measured: Measured) {
+        let mut all = lock(&self.measured);
+        if all.len() < MEASURED_MAX {
+            all.push(measured);
+        }
+        drop(all);
+        self.rouse();
+    }
+
+    /// For the writer: what has been measured.
+    pub(crate) fn take_measured(&self) -> Vec<Measured> {
+        std::mem::take(&mut *lock(&self.measured))
+    }
+
+    /// Wakes the writer if it sleeps for long.
+    fn rouse(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
         }
@@ -156,7 +180,8 @@ impl Queue {
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         let waited_for = lock(&self.barriers).as_ref().is_some_and(|all| !all.is_empty());
-        let idle = lock(&self.waiting).is_empty() && !waited_for;
+        let said = !lock(&self.waiting).is_empty() || !lock(&self.measured).is_empty();
+        let idle = !said && !waited_for;
         if !idle || self.is_stopped() {
             self.asleep.store(false, Ordering::SeqCst);
         }
@@ -174,7 +199,7 @@ impl Queue {
 }
 
 impl Source {
-    pub(crate) fn new(function: Arc<FunctionVersion>, stream: &str, running: Running) -> Self {
+    pub(crate) fn new(function: Arc<FunctionVersion>, stream: &str) -> Self {
         let group = Key {
             account: function.arn.account.clone(),
             region: function.arn.region.clone(),
@@ -182,7 +207,7 @@ impl Source {
         };
         let stream = stream.into();
         let (buffer, seen) = (Mutex::default(), Mutex::default());
-        Self { function, group, stream, running, buffer, seen }
+        Self { function, group, stream, buffer, seen }
     }
 
     /// What waits. The buffer given is used in its place.
@@ -197,13 +222,11 @@ impl Source {
 pub(crate) struct Ear {
     source: Arc<Source>,
     queue: Arc<Queue>,
-    /// It runs an invocation and is counted.
-    busy: AtomicBool,
 }
 
 impl Ear {
     pub(crate) fn new(source: Arc<Source>, queue: Arc<Queue>) -> Self {
-        Self { source, queue, busy: AtomicBool::new(false) }
+        Self { source, queue }
     }
 
     fn put(&self, put: impl FnOnce(&mut Buffer)) {
@@ -243,12 +266,7 @@ impl Listener for Ear {
         });
     }
 
-    fn invoked(&self, at: SystemTime, invocation: &Invocation) {
-        let concurrent = self.source.running.begin();
-        if self.busy.swap(true, Ordering::Relaxed) {
-            // Counted already, and never told its end.
-            self.source.running.end();
-        }
+    fn invoked(&self, at: SystemTime, invocation: &Invocation, running: &Concurrency) {
         let boxed = |text: &str| Box::<str>::from(text);
         // `arn:aws:lambda:REGION:ACCOUNT:function:NAME:QUALIFIER`
         let qualifier = invocation.invoked_arn.splitn(8, ':').nth(7).map(boxed);
@@ -256,15 +274,12 @@ impl Listener for Ear {
             at,
             qualifier,
             trace_header: invocation.trace_header.as_deref().map(boxed),
-            concurrent,
+            running: *running,
         };
         self.put(|buffer| buffer.told.push(Told::Invoked(invoked)));
     }
 
     fn happened(&self, at: SystemTime, event: &Event) {
-        if matches!(event, Event::Report(_)) && self.busy.swap(false, Ordering::Relaxed) {
-            self.source.running.end();
-        }
         if crate::metrics::is_of_interest(event) {
             let event = event.clone();
             self.put(|buffer| buffer.told.push(Told::Happened { at, event }));
@@ -274,9 +289,6 @@ impl Listener for Ear {
 
 impl Drop for Ear {
     fn drop(&mut self) {
-        if *self.busy.get_mut() {
-            self.source.running.end();
-        }
         self.put(|buffer| buffer.told.push(Told::Ended));
     }
 }

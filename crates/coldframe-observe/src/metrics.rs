@@ -1,25 +1,34 @@
 //! What is measured: in CloudWatch's form, minute by minute, and in Prometheus's, summed up.
 //!
-//! The writer feeds it; nothing here is on the way of an invocation but [`Running`].
+//! The writer feeds it, and moves what was measured to the disk; nothing here is on the way of an
+//! invocation.
 
+mod kept;
 mod prometheus;
 mod series;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use coldframe_core::event::{Event, InitPhase, Status};
-use coldframe_core::observe::Metric;
+use coldframe_core::observe::{Gauge, Measured, Metric};
 use coldframe_core::{AccountId, FunctionArn};
 
+use self::kept::{KEPT_BYTES_MAX, Kept, Listed};
+use self::series::Series;
 use crate::listener::{Invoked, Source, Told};
 use crate::log::{lock, ms};
 use crate::otlp::Exporter;
 
 pub(crate) use self::prometheus::is_summed;
-pub(crate) use self::series::{Dimensions, Series};
+pub(crate) use self::series::{Dimensions, Found, MS_PER_MINUTE, Owner, Question, minute};
+
+/// Data in memory for as long as the disk takes nothing: they take some 20 MB.
+const HELD_MAX: usize = 100_000;
+
+/// How long a disk that failed is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Whether the name is that of a percentile, as in `p99.9`.
 pub(crate) fn is_percentile(name: &str) -> bool {
@@ -28,26 +37,6 @@ pub(crate) fn is_percentile(name: &str) -> bool {
 
 /// An account in a region.
 pub(crate) type Namespace = (AccountId, Arc<str>);
-
-/// How many invocations run at this moment: of a function, and of its account and region.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Running {
-    function: Arc<AtomicU32>,
-    account: Arc<AtomicU32>,
-}
-
-impl Running {
-    /// One more; gives both numbers with it.
-    pub(crate) fn begin(&self) -> (u32, u32) {
-        let add = |count: &AtomicU32| count.fetch_add(1, Ordering::Relaxed) + 1;
-        (add(&self.function), add(&self.account))
-    }
-
-    pub(crate) fn end(&self) {
-        self.function.fetch_sub(1, Ordering::Relaxed);
-        self.account.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// What the writer knows of an environment.
 #[derive(Default)]
@@ -75,29 +64,64 @@ pub(crate) fn is_of_interest(event: &Event) -> bool {
 }
 
 pub(crate) struct Metrics {
-    running: Mutex<HashMap<Namespace, Account>>,
-    series: RwLock<HashMap<Namespace, Series>>,
+    state: Mutex<State>,
     prometheus: prometheus::Prometheus,
     exporter: Option<Exporter>,
 }
 
-#[derive(Default)]
-struct Account {
-    running: Arc<AtomicU32>,
-    functions: HashMap<Arc<str>, Arc<AtomicU32>>,
+struct State {
+    /// What isn't on the disk yet.
+    fresh: Series,
+    kept: Kept,
+    /// When the disk last refused.
+    refused: Option<Instant>,
 }
 
 impl Metrics {
-    pub(crate) fn new(exporter: Option<Exporter>) -> Self {
-        let (running, series) = (Mutex::default(), RwLock::default());
-        Self { running, series, prometheus: prometheus::Prometheus::new(), exporter }
+    /// Metrics kept in this directory.
+    pub(crate) fn new(directory: PathBuf, exporter: Option<Exporter>) -> Self {
+        Self { exporter, ..Self::within(directory, KEPT_BYTES_MAX) }
     }
 
-    pub(crate) fn running(&self, function: &FunctionArn) -> Running {
-        let mut running = lock(&self.running);
-        let account = running.entry(namespace(function)).or_default();
-        let counted = account.functions.entry(function.name.clone()).or_default();
-        Running { function: counted.clone(), account: account.running.clone() }
+    /// At most so many bytes of them, and the open file.
+    fn within(directory: PathBuf, bytes_max: u64) -> Self {
+        let kept = Kept::new(directory, bytes_max);
+        let state = Mutex::new(State { fresh: Series::default(), kept, refused: None });
+        Self { state, prometheus: prometheus::Prometheus::new(), exporter: None }
+    }
+
+    /// Finds what is on the disk; none of it is read but what may be torn.
+    pub(crate) fn open(&self) -> std::io::Result<()> {
+        lock(&self.state).kept.open()
+    }
+
+    /// Moves to the disk what was measured; `false` if the disk doesn't take it: then it stays in
+    /// memory, as much as may.
+    pub(crate) fn flush(&self) -> bool {
+        let mut state = lock(&self.state);
+        let State { fresh, kept, refused } = &mut *state;
+        if fresh.is_empty() {
+            return true;
+        }
+        if refused.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
+            fresh.thin(HELD_MAX);
+            return false;
+        }
+        match kept.append(fresh, SystemTime::now()) {
+            Ok(()) => {
+                *fresh = Series::default();
+                *refused = None;
+                true
+            }
+            Err(error) => {
+                if refused.is_none() {
+                    tracing::error!(%error, "metrics cannot be written: they are kept in memory");
+                }
+                *refused = Some(Instant::now());
+                fresh.thin(HELD_MAX);
+                false
+            }
+        }
     }
 
     /// Lines of an environment have been written.
@@ -123,10 +147,7 @@ impl Metrics {
             match told {
                 Told::Ended => self.prometheus.ended(arn),
                 Told::Invoked(invoked) => {
-                    let (function, account) = invoked.concurrent;
-                    let part = turn.part(ms(invoked.at), invoked.qualifier.as_deref());
-                    part.concurrent_of_function.push(function.into());
-                    part.concurrent_of_account.push(account.into());
+                    turn.part(ms(invoked.at), invoked.qualifier.as_deref()).began(&invoked);
                     seen.invoked = Some(invoked);
                 }
                 Told::Happened { at, event } => {
@@ -137,15 +158,25 @@ impl Metrics {
         let version = source.function.version.as_str();
         for part in &turn.parts {
             let addressed = Addressed { qualifier: part.qualifier.as_deref(), version };
-            for (metric, values) in REPORTED.into_iter().zip(&part.reported) {
-                self.add(arn, Some(&addressed), metric, part.at, values);
+            for (metric, values) in &part.values {
+                self.add(arn, Some(&addressed), *metric, part.minute, values);
             }
-            self.with(arn, |series| {
-                let (at, metric) = (part.at, Metric::ConcurrentExecutions);
-                let function = Dimensions::Function(arn.name.clone());
-                series.add(at, metric, function, &part.concurrent_of_function);
-                series.add(at, metric, Dimensions::Account, &part.concurrent_of_account);
-            });
+            for (metric, values) in &part.of_function {
+                self.keep(
+                    arn,
+                    Dimensions::Function(arn.name.clone()),
+                    *metric,
+                    part.minute,
+                    values,
+                );
+                self.export(arn, *metric, values);
+            }
+            for (metric, values) in &part.of_account {
+                self.keep(arn, Dimensions::Account, *metric, part.minute, values);
+                if *metric != Metric::ConcurrentExecutions {
+                    self.export(&FunctionArn { name: "".into(), ..arn.clone() }, *metric, values);
+                }
+            }
         }
         self.prometheus.froze(arn, &turn.freezes, &turn.thaws);
     }
@@ -166,7 +197,7 @@ impl Metrics {
             }
             Event::InitReport { duration, .. } => {
                 let value = duration.as_secs_f64() * 1000.0;
-                self.add(arn, None, Metric::InitDuration, ms(at), &[value]);
+                self.add(arn, None, Metric::InitDuration, minute(ms(at)), &[value]);
                 seen.init = seen.init_began.map(|began| (began, duration));
             }
             Event::Report(report) => {
@@ -176,21 +207,16 @@ impl Metrics {
                 let began = invoked.as_ref().map_or(at, |invoked| invoked.at);
                 let qualifier = invoked.as_ref().and_then(|invoked| invoked.qualifier.as_deref());
                 let failed = report.status != Status::Success;
-                let values = [
-                    1.0,
-                    f64::from(u8::from(failed)),
-                    0.0,
-                    report.duration.as_secs_f64() * 1000.0,
-                    f64::from(u8::from(cold)),
-                ];
-                if let Some(extensions) = &report.extension_overhead {
-                    let value = extensions.duration.as_secs_f64() * 1000.0;
-                    let metric = Metric::PostRuntimeExtensionsDuration;
-                    self.add(arn, None, metric, ms(began), &[value]);
-                }
                 let part = turn.part(ms(began), qualifier);
-                for (value, of) in values.into_iter().zip(&mut part.reported) {
-                    of.push(value);
+                let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
+                put(&mut part.values, Metric::Invocations, 1.0);
+                put(&mut part.values, Metric::Errors, f64::from(u8::from(failed)));
+                put(&mut part.values, Metric::Throttles, 0.0);
+                put(&mut part.values, Metric::Duration, milliseconds(report.duration));
+                put(&mut part.values, Metric::ColdStarts, f64::from(u8::from(cold)));
+                if let Some(extensions) = &report.extension_overhead {
+                    let value = milliseconds(extensions.duration);
+                    put(&mut part.values, Metric::PostRuntimeExtensionsDuration, value);
                 }
                 if let (Some(exporter), Some(invoked)) = (&self.exporter, &invoked) {
                     exporter.invocation(source, invoked, &report, init);
@@ -204,17 +230,11 @@ impl Metrics {
     }
 
     /// A value that no environment tells.
-    pub(crate) fn measured(
-        &self,
-        arn: &FunctionArn,
-        resource: Option<&str>,
-        metric: Metric,
-        at: SystemTime,
-        value: f64,
-    ) {
-        let qualifier = resource.and_then(|resource| resource.split_once(':')).map(|(_, q)| q);
-        let addressed = Addressed { qualifier, version: "" };
-        self.add(arn, resource.map(|_| &addressed), metric, ms(at), &[value]);
+    pub(crate) fn measured(&self, measured: &Measured) {
+        let Measured { function, qualifier, metric, at, value } = measured;
+        let addressed =
+            qualifier.as_deref().map(|name| Addressed { qualifier: Some(name), version: "" });
+        self.add(function, addressed.as_ref(), *metric, minute(ms(*at)), &[*value]);
     }
 
     fn add(
@@ -222,74 +242,102 @@ impl Metrics {
         arn: &FunctionArn,
         addressed: Option<&Addressed<'_>>,
         metric: Metric,
-        at: u64,
+        minute: u32,
         values: &[f64],
     ) {
         if values.is_empty() {
             return;
         }
+        self.export(arn, metric, values);
+        let keep = |dimensions| self.keep(arn, dimensions, metric, minute, values);
+        keep(Dimensions::Account);
+        keep(Dimensions::Function(arn.name.clone()));
+        let Some(addressed) = addressed else { return };
+        let resource: Arc<str> =
+            format!("{}:{}", arn.name, addressed.qualifier.unwrap_or("$LATEST")).into();
+        let name = arn.name.clone();
+        if addressed.is_alias() {
+            let version = addressed.version.into();
+            keep(Dimensions::Executed(name.clone(), resource.clone(), version));
+        }
+        keep(Dimensions::Resource(name, resource));
+    }
+
+    /// For those who are told as it happens.
+    fn export(&self, arn: &FunctionArn, metric: Metric, values: &[f64]) {
         self.prometheus.add(arn, metric, values);
         if let Some(exporter) = &self.exporter {
             for value in values {
                 exporter.sample(arn, metric, *value);
             }
         }
-        self.with(arn, |series| {
-            series.add(at, metric, Dimensions::Account, values);
-            series.add(at, metric, Dimensions::Function(arn.name.clone()), values);
-            let Some(addressed) = addressed else { return };
-            let resource: Arc<str> =
-                format!("{}:{}", arn.name, addressed.qualifier.unwrap_or("$LATEST")).into();
-            let name = arn.name.clone();
-            if addressed.is_alias() {
-                let version = addressed.version.into();
-                let executed = Dimensions::Executed(name.clone(), resource.clone(), version);
-                series.add(at, metric, executed, values);
-            }
-            series.add(at, metric, Dimensions::Resource(name, resource), values);
-        });
     }
 
-    fn with(&self, arn: &FunctionArn, work: impl FnOnce(&mut Series)) {
-        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        work(series.entry(namespace(arn)).or_default());
+    fn keep(
+        &self,
+        arn: &FunctionArn,
+        dimensions: Dimensions,
+        metric: Metric,
+        minute: u32,
+        values: &[f64],
+    ) {
+        let owner = Owner { account: arn.account.clone(), region: arn.region.clone(), dimensions };
+        lock(&self.state).fresh.add(owner, metric, minute, values);
     }
 
-    /// The series of an account and region.
-    pub(crate) fn read<T>(&self, namespace: &Namespace, read: impl FnOnce(&Series) -> T) -> T {
-        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        match series.get(namespace) {
-            Some(series) => read(series),
-            None => read(&Series::default()),
-        }
+    /// What is known of each of the series that are asked for. Takes the disk's time.
+    pub(crate) fn find(&self, mut question: Question) -> Found {
+        question.minutes.0 = question.minutes.0.max(series::oldest(crate::log::now()));
+        let mut found = Found::new(&question);
+        let snapshot = {
+            let state = lock(&self.state);
+            state.fresh.find(&question, &mut found);
+            state.kept.snapshot()
+        };
+        snapshot.find(&question, &mut found);
+        found
+    }
+
+    /// Every series of an account and region that has a value since then (ms), and its newest
+    /// minute. Takes the disk's time.
+    pub(crate) fn list(&self, of: &Namespace, since: u64) -> Listed {
+        let since = minute(since).max(series::oldest(crate::log::now()));
+        let mut listed = Listed::new();
+        let snapshot = {
+            let state = lock(&self.state);
+            state.fresh.list(of, since, &mut listed);
+            state.kept.snapshot()
+        };
+        snapshot.list(of, since, &mut listed);
+        listed
     }
 
     /// Forgets what CloudWatch would not give any more.
     pub(crate) fn expire(&self) {
-        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let now = crate::log::now();
-        for series in series.values_mut() {
-            series.expire(now);
-        }
+        lock(&self.state).kept.expire(SystemTime::now());
+    }
+
+    /// What it takes of the disk.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        lock(&self.state).kept.bytes()
     }
 
     /// All in Prometheus's text format.
-    pub(crate) fn prometheus(&self, stored_bytes: u64) -> String {
-        for ((account, region), counted) in lock(&self.running).iter() {
-            for (name, running) in &counted.functions {
-                let (account, region) = (account.clone(), region.clone());
-                let arn = FunctionArn { account, region, name: name.clone() };
-                let running = running.load(Ordering::Relaxed);
-                self.prometheus.set(&arn, Metric::ConcurrentExecutions, running.into());
-            }
-        }
-        self.prometheus.text(stored_bytes)
+    pub(crate) fn prometheus(&self, gauges: &[Gauge], stored_bytes: u64) -> String {
+        self.prometheus.text(gauges, stored_bytes)
     }
 }
 
-/// What every invocation's report tells.
-const REPORTED: [Metric; 5] =
-    [Metric::Invocations, Metric::Errors, Metric::Throttles, Metric::Duration, Metric::ColdStarts];
+/// Values of some metrics: few, mostly of the same.
+type Values = Vec<(Metric, Vec<f64>)>;
+
+fn put(values: &mut Values, metric: Metric, value: f64) {
+    match values.iter_mut().find(|(known, _)| *known == metric) {
+        Some((_, known)) => known.push(value),
+        None => values.push((metric, vec![value])),
+    }
+}
 
 /// What one environment has told since the writer's last turn.
 #[derive(Default)]
@@ -302,23 +350,49 @@ struct Turn {
 }
 
 /// Of one minute, and one way of addressing the function.
-#[derive(Default)]
 struct Part {
-    /// The minute, ms.
-    at: u64,
+    minute: u32,
     qualifier: Option<Box<str>>,
-    reported: [Vec<f64>; REPORTED.len()],
-    concurrent_of_function: Vec<f64>,
-    concurrent_of_account: Vec<f64>,
+    /// Of the function, of what it was addressed by, and of all functions together.
+    values: Values,
+    /// Of the function alone, and of the account alone.
+    of_function: Values,
+    of_account: Values,
+}
+
+impl Part {
+    fn began(&mut self, invoked: &Invoked) {
+        let running = &invoked.running;
+        put(&mut self.of_function, Metric::ConcurrentExecutions, running.function.into());
+        for (metric, value) in [
+            (Metric::ConcurrentExecutions, running.account),
+            (Metric::UnreservedConcurrentExecutions, running.unreserved),
+            (Metric::ClaimedAccountConcurrency, running.claimed),
+        ] {
+            put(&mut self.of_account, metric, value.into());
+        }
+        let Some(provisioned) = &running.provisioned else { return };
+        let (busy, all) = (f64::from(provisioned.running), f64::from(provisioned.capacity));
+        let spilled = f64::from(u8::from(provisioned.spilled));
+        for (metric, value) in [
+            (Metric::ProvisionedConcurrencyInvocations, 1.0 - spilled),
+            (Metric::ProvisionedConcurrencySpilloverInvocations, spilled),
+            (Metric::ProvisionedConcurrentExecutions, busy),
+            (Metric::ProvisionedConcurrencyUtilization, busy / all.max(1.0)),
+        ] {
+            put(&mut self.values, metric, value);
+        }
+    }
 }
 
 impl Turn {
     fn part(&mut self, at: u64, qualifier: Option<&str>) -> &mut Part {
-        let at = at - at % series::MS_PER_MINUTE;
-        let same = |part: &Part| part.at == at && part.qualifier.as_deref() == qualifier;
+        let minute = minute(at);
+        let same = |part: &Part| part.minute == minute && part.qualifier.as_deref() == qualifier;
         let index = self.parts.iter().position(same).unwrap_or_else(|| {
             let qualifier = qualifier.map(Into::into);
-            self.parts.push(Part { at, qualifier, ..Part::default() });
+            let [values, of_function, of_account] = [const { Vec::new() }; 3];
+            self.parts.push(Part { minute, qualifier, values, of_function, of_account });
             self.parts.len() - 1
         });
         &mut self.parts[index]
@@ -337,10 +411,6 @@ impl Addressed<'_> {
         self.qualifier.is_some_and(|text| text != "$LATEST" && !is_version(text))
             && !self.version.is_empty()
     }
-}
-
-fn namespace(arn: &FunctionArn) -> Namespace {
-    (arn.account.clone(), arn.region.clone())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use coldframe_core::event::Report;
-use coldframe_core::observe::Metric;
+use coldframe_core::observe::{Metric, Unit};
 use coldframe_core::{FunctionArn, FunctionVersion};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -250,6 +250,10 @@ impl Sender {
                 let name = &self.options.service_name;
                 let body = encode::metrics(name, self.began, SystemTime::now(), &self.measured);
                 self.post("/v1/metrics", body).await;
+                // How many ran at once is told of the time since the last message.
+                self.measured.retain(|(_, metric), _| {
+                    metric.unit() == Unit::Milliseconds || crate::metrics::is_summed(*metric)
+                });
             }
             if let Some(waiting) = waiting {
                 // Who waited may have gone.

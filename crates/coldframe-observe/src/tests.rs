@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use coldframe_core::invoke::Invocation;
-use coldframe_core::{LogFormat, MemorySize, RequestId, Runtime, Tracing};
+use coldframe_core::{FunctionArn, LogFormat, MemorySize, Runtime, Tracing};
 use uuid::Uuid;
 
 use super::*;
@@ -34,24 +33,10 @@ pub(crate) fn function(name: &str) -> Arc<FunctionVersion> {
     })
 }
 
-pub(crate) fn invocation(name: &str) -> Invocation {
-    let function = function(name);
-    Invocation {
-        request_id: RequestId::from(Uuid::new_v4()),
-        invoked_arn: function.arn.to_string(),
-        function,
-        payload: bytes::Bytes::new(),
-        client_context: None,
-        cognito_identity: None,
-        trace_header: None,
-        tenant_id: None,
-        wants_log_tail: false,
-    }
-}
-
-fn observe(directory: &std::path::Path) -> Observe {
+pub(crate) fn observe(directory: &std::path::Path) -> Observe {
     let stored_bytes_max = 1 << 30;
-    Observe::start(Options { directory: directory.into(), stored_bytes_max, otlp: None }).unwrap()
+    let (logs, metrics) = (directory.join("logs"), directory.join("metrics"));
+    Observe::start(Options { logs, metrics, stored_bytes_max, otlp: None }).unwrap()
 }
 
 fn lines(observe: &Observe) -> Vec<String> {

@@ -16,6 +16,9 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// With nothing said for so long, the writer sleeps until it is woken.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// How long what was measured may be in memory alone.
+const FLUSH: Duration = Duration::from_secs(5);
+
 /// How often old logs are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
 
@@ -27,13 +30,20 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     if let Err(error) = shared.logs.open() {
         tracing::error!(%error, "the logs cannot be read");
     }
-    let (mut heard, mut kept_house) = (Instant::now(), Instant::now());
+    if let Err(error) = shared.metrics.open() {
+        tracing::error!(%error, "the metrics cannot be read");
+    }
+    let (mut heard, mut kept_house, mut flushed) = (Instant::now(), Instant::now(), Instant::now());
     let mut spare = Buffer::default();
     loop {
         let stopped = shared.queue.is_stopped();
         let (barriers, sources) = shared.queue.take();
-        if !sources.is_empty() {
+        let measured = shared.queue.take_measured();
+        if !sources.is_empty() || !measured.is_empty() {
             heard = Instant::now();
+        }
+        for measured in &measured {
+            shared.metrics.measured(measured);
         }
         for source in sources {
             let mut buffer = source.take(&shared.queue, std::mem::take(&mut spare));
@@ -41,6 +51,12 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             if buffer.capacity_bytes() <= REUSED_BYTES_MAX {
                 spare = buffer;
             }
+        }
+        let mut is_written = true;
+        // What can be read survives a kill.
+        if stopped || !barriers.is_empty() || flushed.elapsed() >= FLUSH {
+            is_written = shared.metrics.flush();
+            flushed = Instant::now();
         }
         for barrier in barriers {
             // Who waited may have gone.
@@ -56,8 +72,12 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         }
         if heard.elapsed() < QUIET {
             thread::park_timeout(PERIOD);
-        } else if shared.queue.fall_asleep() {
-            thread::park_timeout(HOUSEKEEPING);
+            continue;
+        }
+        is_written &= shared.metrics.flush();
+        if shared.queue.fall_asleep() {
+            // A disk that doesn't take it is tried again.
+            thread::park_timeout(if is_written { HOUSEKEEPING } else { FLUSH });
             shared.queue.wake_up();
         }
     }

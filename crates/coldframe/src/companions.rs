@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coldframe_api::{Caller, Denied};
+use coldframe_engine::Engine;
 use coldframe_observe::{Error, Observe, Protocol};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -25,6 +26,7 @@ const METRICS_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
 pub(crate) struct Companions {
     pub(crate) api: Arc<coldframe_api::Service>,
     pub(crate) observe: Observe,
+    pub(crate) engine: Arc<Engine>,
 }
 
 /// What a request is for.
@@ -94,7 +96,7 @@ impl Companions {
             For::Prometheus => {
                 self.observe.settle().await;
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                reply(StatusCode::OK, kind, self.observe.prometheus().into())
+                reply(StatusCode::OK, kind, self.observe.prometheus(&self.engine.gauges()).into())
             }
         };
         set(reply.headers_mut(), "x-amzn-requestid", &request_id);

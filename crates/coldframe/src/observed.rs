@@ -1,19 +1,38 @@
-//! The engine as the service API sees it, with what no environment could tell: refusals.
+//! What no environment could tell: the engine as the service API sees it, with its refusals, and
+//! the answers of function URLs.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use coldframe_api::UrlServed;
 use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, Invoker, ProvisionedState, Refusal, StreamedAnswer,
 };
-use coldframe_core::observe::{Metric, Observer};
+use coldframe_core::observe::{Measured, Metric, Observer};
 use coldframe_core::{BoxFuture, FunctionArn, FunctionVersion, Runtime};
 use coldframe_engine::Engine;
 use coldframe_observe::Observe;
+use hyper::Response;
 
 pub(crate) struct Observed {
     pub(crate) engine: Arc<Engine>,
     pub(crate) observe: Observe,
+}
+
+/// Measures an answer, if it is a function URL's: its request came then (service-api.md §10.1).
+pub(crate) fn url<B>(observe: &Observe, reply: &Response<B>, (at, began): (SystemTime, Instant)) {
+    let Some(UrlServed { function, alias }) = reply.extensions().get() else { return };
+    let qualifier = alias.as_deref().unwrap_or("$LATEST");
+    let one = |is: bool| f64::from(u8::from(is));
+    for (metric, value) in [
+        (Metric::UrlRequestCount, 1.0),
+        (Metric::Url4xxCount, one(reply.status().is_client_error())),
+        (Metric::Url5xxCount, one(reply.status().is_server_error())),
+        (Metric::UrlRequestLatency, began.elapsed().as_secs_f64() * 1000.0),
+    ] {
+        let (function, qualifier) = (function.clone(), Some(qualifier.into()));
+        observe.measured(Measured { function, qualifier, metric, at, value });
+    }
 }
 
 /// Whom an invocation was for, and when.
@@ -40,10 +59,11 @@ impl Observed {
     ) -> Result<T, Refusal> {
         let answer = answer.await;
         if let Err(Refusal::Throttled { .. }) = answer {
-            let arn = &asked.function.arn;
-            let qualifier = asked.qualifier.as_deref().unwrap_or("$LATEST");
-            let resource = format!("{}:{qualifier}", arn.name);
-            self.observe.measured(arn, Some(&resource), Metric::Throttles, asked.at, 1.0);
+            let Asked { function, qualifier, at } = asked;
+            let function = function.arn.clone();
+            let qualifier = Some(qualifier.as_deref().unwrap_or("$LATEST").into());
+            let (metric, value) = (Metric::Throttles, 1.0);
+            self.observe.measured(Measured { function, qualifier, metric, at, value });
         }
         answer
     }

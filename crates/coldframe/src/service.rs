@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use crate::bootstraps::BOOTSTRAPS;
 use crate::companions::Companions;
 use crate::instance::{Instance, PREFIX, is_alive};
 use crate::objects::S3;
-use crate::observed::Observed;
+use crate::observed::{self, Observed};
 use crate::operator::Operator;
 
 /// Size of `/tmp` that ready sandboxes have: AWS's default, MB.
@@ -101,7 +102,8 @@ impl Service {
             None
         });
         let observe = Observe::start(coldframe_observe::Options {
-            directory: instance.data.join("logs"),
+            logs: instance.data.join("logs"),
+            metrics: instance.data.join("metrics"),
             stored_bytes_max: options.log_storage.saturating_mul(1024 * 1024),
             otlp,
         })
@@ -120,7 +122,8 @@ impl Service {
         let store = instance.data.join("store.sqlite");
         let store = Store::open((!instance.ephemeral).then_some(store.as_path()))
             .context("cannot open the store")?;
-        let events = Events::open(&store, events(options, memory_mb))
+        let observer = Arc::new(observe.clone());
+        let events = Events::open(&store, events(options, memory_mb), observer)
             .context("cannot read the queue of asynchronous invocations")?;
         let events = Arc::new(events);
         let packages = PackageStore::open(instance.data.join("packages"))
@@ -151,7 +154,8 @@ impl Service {
         let is_open = options.auth == Auth::Open;
         let observing = observe.clone();
         let admin = Admin { api: api.clone(), engine: engine.clone(), observe: observing, is_open };
-        let companions = Companions { api: api.clone(), observe: observe.clone() };
+        let (observing, engines) = (observe.clone(), engine.clone());
+        let companions = Companions { api: api.clone(), observe: observing, engine: engines };
         let (stop, stopped) = watch::channel(false);
         let front = Arc::new(Front { api, admin, companions });
         let served = tokio::spawn(serve(listener, front, stopped));
@@ -250,7 +254,10 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         // What a function serves is for any page, and its paths are its own.
         if let Some(place) = Place::of(&request) {
-            return self.api.serve_url(place, request).await.map(BodyExt::boxed);
+            let began = (SystemTime::now(), Instant::now());
+            let reply = self.api.serve_url(place, request).await.map(BodyExt::boxed);
+            observed::url(&self.companions.observe, &reply, began);
+            return reply;
         }
         if is_foreign(&request) {
             return crate::admin::problem(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::event::{Origin, event};
-use super::{Place, arn_of, cors, exists, response};
+use super::{Place, UrlServed, arn_of, cors, exists, response};
 use crate::access::Authentication;
 use crate::access::policy::{self, Decision, Who};
 use crate::function::Named;
@@ -42,6 +42,8 @@ impl Service {
             None => denied(&Value::Null),
             Some(found) => {
                 let cors = found.url.cors.clone();
+                let alias = (!found.key.is_empty()).then(|| found.key.clone());
+                let served = UrlServed { function: found.arn.clone(), alias };
                 let mut reply = match cors::preflight(cors.as_ref(), &parts.method, &parts.headers)
                 {
                     Some(reply) => reply,
@@ -51,6 +53,7 @@ impl Service {
                     }
                 };
                 cors::apply(cors.as_ref(), &parts.headers, reply.headers_mut());
+                reply.extensions_mut().insert(served);
                 reply
             }
         };

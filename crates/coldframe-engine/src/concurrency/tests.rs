@@ -133,3 +133,40 @@ fn what_is_provisioned_is_kept_for_its_version() {
     drop(running);
     assert_eq!(room(&concurrency, "other"), (10, ACCOUNT));
 }
+
+#[test]
+fn what_runs_is_counted_as_cloudwatch_counts_it() {
+    let concurrency = Concurrency::new(100);
+    reserve(&concurrency, "reserved", Some(30));
+    let provisioned = vec![(version("ready", "$LATEST"), 2)];
+    concurrency.plan(&arn("ready"), &ConcurrencyPlan { reserved: None, provisioned });
+    let _reserved = admit(&concurrency, "reserved").unwrap();
+    let plain = admit(&concurrency, "plain").unwrap();
+    let ready: Vec<_> = (0..3).map(|_| admit(&concurrency, "ready").unwrap()).collect();
+    let found = plain.running("$LATEST");
+    // Two of them run outside of what is set aside: one that spilled, and the plain one.
+    let expected = observe::Concurrency {
+        function: 1,
+        account: 5,
+        unreserved: 2,
+        claimed: 2 + 30 + 2,
+        provisioned: None,
+    };
+    assert_eq!(found, expected);
+    let spilled = |spilled| Some(observe::Provisioned { running: 2, capacity: 2, spilled });
+    assert_eq!(ready[0].running("$LATEST").provisioned, spilled(false));
+    assert_eq!(ready[2].running("$LATEST").provisioned, spilled(true));
+    assert_eq!(ready[2].running("1").provisioned, None);
+    let value = |name: &str, metric| {
+        let gauges = concurrency.gauges();
+        let gauge = gauges.iter().find(|one| *one.function.name == *name && one.metric == metric);
+        gauge.map(|gauge| gauge.value)
+    };
+    assert_eq!(value("ready", Metric::ConcurrentExecutions), Some(3.0));
+    assert_eq!(value("ready", Metric::ProvisionedConcurrencyUtilization), Some(1.0));
+    assert_eq!(value("", Metric::ClaimedAccountConcurrency), Some(34.0));
+    drop((plain, ready));
+    assert_eq!(value("plain", Metric::ConcurrentExecutions), None);
+    assert_eq!(value("ready", Metric::ProvisionedConcurrencyUtilization), Some(0.0));
+    assert_eq!(value("", Metric::UnreservedConcurrentExecutions), Some(0.0));
+}

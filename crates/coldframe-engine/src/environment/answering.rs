@@ -111,7 +111,9 @@ impl Environment {
 
     pub(super) fn tell_start(&mut self, living: &Living, at: SystemTime) {
         let Some(running) = &self.invocation else { return };
-        self.log.listener.invoked(at, &running.invocation);
+        let concurrency = self.slot.as_ref().map(|slot| slot.running(&self.function.version));
+        let concurrency = concurrency.unwrap_or_default();
+        self.log.listener.invoked(at, &running.invocation, &concurrency);
         let start = event::Event::Start {
             request_id: running.invocation.request_id,
             version: self.function.version.clone(),

@@ -1,24 +1,29 @@
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use coldframe_core::observe::Observer;
+use coldframe_core::observe::{Measured, Observer};
 
 use super::*;
-use crate::Options;
 use crate::tests::function;
 
-/// A multiple of five minutes.
-const START_S: u64 = 1_764_000_000;
+/// Four hours ago, in five minutes.
+static START_S: LazyLock<u64> = LazyLock::new(|| {
+    let before = crate::log::now() / 1000 - 4 * 3600;
+    before - before % 300
+});
 
 fn fixture() -> (Observe, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let options =
-        Options { directory: directory.path().into(), stored_bytes_max: 1 << 30, otlp: None };
-    let observe = Observe::start(options).unwrap();
+    let observe = crate::tests::observe(directory.path());
     let arn = function("f").arn.clone();
     for (minute, value) in [(0, 10.0), (0, 30.0), (1, 20.0), (6, 40.0)] {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(START_S + minute * 60);
-        observe.measured(&arn, None, Metric::AsyncEventAge, at, value);
-        observe.measured(&arn, None, Metric::AsyncEventsReceived, at, 1.0);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(*START_S + minute * 60);
+        let (function, qualifier) = (arn.clone(), None);
+        let metric = Metric::AsyncEventAge;
+        let age = Measured { function, qualifier, metric, at, value };
+        let metric = Metric::AsyncEventsReceived;
+        observe.measured(Measured { metric, value: 1.0, ..age.clone() });
+        observe.measured(age);
     }
     (observe, directory)
 }
@@ -40,8 +45,8 @@ fn of_f() -> Value {
 
 fn range_of(minutes: u64) -> [(&'static str, Value); 2] {
     [
-        ("StartTime", Value::Time(START_S as f64)),
-        ("EndTime", Value::Time((START_S + minutes * 60) as f64)),
+        ("StartTime", Value::Time(*START_S as f64)),
+        ("EndTime", Value::Time((*START_S + minutes * 60) as f64)),
     ]
 }
 
@@ -76,7 +81,7 @@ async fn statistics_are_summed_up_over_the_period() {
     let answer = ask(&observe, "GetMetricStatistics", asked).await.unwrap();
     let points = answer.get("Datapoints").list();
     assert_eq!(points.len(), 2);
-    assert_eq!(*points[0].get("Timestamp"), Value::Time(START_S as f64));
+    assert_eq!(*points[0].get("Timestamp"), Value::Time(*START_S as f64));
     assert_eq!(*points[0].get("Sum"), Value::Double(60.0));
     assert_eq!(*points[0].get("Average"), Value::Double(20.0));
     assert_eq!(*points[0].get("ExtendedStatistics").get("p100"), Value::Double(30.0));

@@ -4,7 +4,7 @@ use super::*;
 use crate::tests::function;
 
 fn source(name: &str) -> Arc<Source> {
-    Arc::new(Source::new(function(name), "stream", Running::default()))
+    Arc::new(Source::new(function(name), "stream"))
 }
 
 #[test]
@@ -44,18 +44,6 @@ fn what_waits_of_all_together_is_bounded() {
         kept.iter().map(|source| source.take(&queue, Buffer::default()).lines.len()).sum();
     assert!(lines > 60, "{lines} lines");
     assert_eq!(queue.bytes.load(Ordering::Relaxed), 0);
-}
-
-#[test]
-fn an_environment_that_ends_in_the_middle_runs_no_more() {
-    let running = Running::default();
-    let source = Source::new(function("f"), "stream", running.clone());
-    let ear = Ear::new(Arc::new(source), Arc::default());
-    ear.invoked(SystemTime::now(), &crate::tests::invocation("f"));
-    assert_eq!(running.begin(), (2, 2));
-    running.end();
-    drop(ear);
-    assert_eq!(running.begin(), (1, 1));
 }
 
 #[test]

@@ -1,5 +1,4 @@
 use super::*;
-use crate::Options;
 use crate::log::now;
 
 struct Fixture {
@@ -10,9 +9,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options =
-            Options { directory: directory.path().into(), stored_bytes_max: 1 << 30, otlp: None };
-        Self { observe: Observe::start(options).unwrap(), _directory: directory }
+        Self { observe: crate::tests::observe(directory.path()), _directory: directory }
     }
 
     async fn ask(&self, operation: &str, body: Value) -> Result<Value, Error> {

@@ -1,16 +1,19 @@
 //! The metrics as Prometheus reads them. Every name is defined here and nowhere else.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use coldframe_core::FunctionArn;
-use coldframe_core::observe::{Metric, Unit};
+use coldframe_core::observe::{Gauge, Metric, Unit};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::Gauge as NumberGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::log::lock;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct Labels {
@@ -20,7 +23,7 @@ pub(crate) struct Labels {
 }
 
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+type Gauges = Family<Labels, NumberGauge<f64, AtomicU64>>;
 
 /// From a millisecond to AWS's longest invocation.
 fn seconds() -> Histogram {
@@ -52,7 +55,9 @@ pub(crate) struct Prometheus {
     lines: Family<Labels, Counter>,
     bytes: Family<Labels, Counter>,
     dropped: Family<Labels, Counter>,
-    stored: Gauge,
+    stored: NumberGauge,
+    /// Gauges are set anew for each reader.
+    reading: Mutex<()>,
 }
 
 fn labels(arn: &FunctionArn) -> Labels {
@@ -125,7 +130,7 @@ impl Prometheus {
         let thaw = Histograms::new_with_constructor(short_seconds);
         let environments = Gauges::default();
         let [resets, lines, bytes, dropped] = std::array::from_fn(|_| Family::default());
-        let stored = Gauge::default();
+        let stored = NumberGauge::default();
         let mut put = |name: &str, help: &str, family: &Family<Labels, Counter>| {
             registry.register(name, help, family.clone());
         };
@@ -141,7 +146,20 @@ impl Prometheus {
         registry.register(name, "Living execution environments", environments.clone());
         let name = "coldframe_log_stored_bytes";
         registry.register(name, "Log groups on the disk", stored.clone());
-        Self { registry, of_aws, environments, freeze, thaw, resets, lines, bytes, dropped, stored }
+        let reading = Mutex::default();
+        Self {
+            registry,
+            of_aws,
+            environments,
+            freeze,
+            thaw,
+            resets,
+            lines,
+            bytes,
+            dropped,
+            stored,
+            reading,
+        }
     }
 
     pub(crate) fn add(&self, arn: &FunctionArn, metric: Metric, values: &[f64]) {
@@ -150,19 +168,12 @@ impl Prometheus {
             Kept::Sum(family) => {
                 family.get_or_create(&labels).inc_by(values.iter().sum::<f64>() as u64);
             }
-            Kept::Latest(family) => {
-                family.get_or_create(&labels).set(values.last().copied().unwrap_or_default());
-            }
+            // How it stands is asked of who knows, when somebody wants to read it.
+            Kept::Latest(_) => {}
             Kept::Seconds(family) => {
                 let family = family.get_or_create(&labels);
                 values.iter().for_each(|value| family.observe(value / 1000.0));
             }
-        }
-    }
-
-    pub(crate) fn set(&self, arn: &FunctionArn, metric: Metric, value: f64) {
-        if let Kept::Latest(family) = &self.of_aws[metric as usize] {
-            family.get_or_create(&labels(arn)).set(value);
         }
     }
 
@@ -195,7 +206,18 @@ impl Prometheus {
         self.resets.get_or_create(&labels(arn)).inc();
     }
 
-    pub(crate) fn text(&self, stored_bytes: u64) -> String {
+    pub(crate) fn text(&self, gauges: &[Gauge], stored_bytes: u64) -> String {
+        let _one = lock(&self.reading);
+        for kept in &self.of_aws {
+            if let Kept::Latest(family) = kept {
+                family.clear();
+            }
+        }
+        for gauge in gauges {
+            if let Kept::Latest(family) = &self.of_aws[gauge.metric as usize] {
+                family.get_or_create(&labels(&gauge.function)).set(gauge.value);
+            }
+        }
         self.stored.set(i64::try_from(stored_bytes).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -221,15 +243,19 @@ mod tests {
         prometheus.add(&arn, Metric::Invocations, &[1.0]);
         prometheus.add(&arn, Metric::Duration, &[1500.0]);
         prometheus.add(&arn, Metric::InitDuration, &[20.0]);
-        let text = prometheus.text(7);
+        let gauge = Gauge { function: arn, metric: Metric::ConcurrentExecutions, value: 2.0 };
+        let text = prometheus.text(&[gauge], 7);
         let labels = r#"{account="000000000000",region="eu-west-1",function="f"}"#;
         for line in [
             format!("coldframe_lambda_invocations_total{labels} 1"),
             format!("coldframe_lambda_duration_seconds_sum{labels} 1.5"),
             format!("coldframe_init_duration_seconds_count{labels} 1"),
+            format!("coldframe_lambda_concurrent_executions{labels} 2.0"),
             "coldframe_log_stored_bytes 7".to_owned(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        // What has gone isn't shown any more.
+        assert!(!prometheus.text(&[], 7).contains("coldframe_lambda_concurrent_executions{"));
     }
 }

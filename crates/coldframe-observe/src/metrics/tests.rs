@@ -1,10 +1,70 @@
 use std::time::Duration;
 
 use coldframe_core::RequestId;
-use coldframe_core::event::{InitPhase, Report};
+use coldframe_core::event::{InitPhase, Report, Span};
+
+use coldframe_core::observe::{Concurrency, Provisioned};
 
 use super::*;
 use crate::tests::function;
+
+const RUNNING: Concurrency = Concurrency {
+    function: 2,
+    account: 5,
+    unreserved: 3,
+    claimed: 30,
+    provisioned: Some(Provisioned { running: 1, capacity: 4, spilled: false }),
+};
+
+/// Metrics in a directory of their own, and a minute that is over.
+struct Fixture {
+    metrics: Metrics,
+    minute: SystemTime,
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new(directory.path().join("metrics"), None);
+        metrics.open().unwrap();
+        let now = crate::log::now() - 10 * MS_PER_MINUTE;
+        let minute = SystemTime::UNIX_EPOCH + Duration::from_millis(now - now % MS_PER_MINUTE);
+        Self { metrics, minute, directory }
+    }
+
+    /// As if the service had been killed and started.
+    fn again(&mut self) {
+        self.metrics = Metrics::new(self.directory.path().join("metrics"), None);
+        self.metrics.open().unwrap();
+    }
+
+    fn get(&self, metric: Metric, dimensions: Dimensions, statistic: &str) -> Option<f64> {
+        let FunctionArn { account, region, .. } = function("f").arn.clone();
+        let first = minute(ms(self.minute));
+        let wanted = vec![(Owner { account, region, dimensions }, metric)];
+        let found = self.metrics.find(Question { wanted, minutes: (first, first + 1) });
+        let data = found.data(0, ms(self.minute), 60);
+        data.first().map(|(_, datum)| datum.statistic(statistic).unwrap())
+    }
+
+    fn measure(&self, metric: Metric, qualifier: Option<&str>, value: f64) {
+        let (function, at) = (function("f").arn.clone(), self.minute);
+        let qualifier = qualifier.map(Into::into);
+        self.metrics.measured(&Measured { function, qualifier, metric, at, value });
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.directory.path().join("metrics")).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+fn one() -> Dimensions {
+    Dimensions::Function("f".into())
+}
 
 fn told(metrics: &Metrics, source: &Source, at: SystemTime, event: Event) {
     metrics.take(source, [Told::Happened { at, event }].into_iter());
@@ -12,12 +72,8 @@ fn told(metrics: &Metrics, source: &Source, at: SystemTime, event: Event) {
 
 fn invoke(metrics: &Metrics, source: &Source, at: SystemTime, qualifier: Option<&str>, cold: bool) {
     let request_id = RequestId::from(uuid::Uuid::new_v4());
-    let invoked = Invoked {
-        at,
-        qualifier: qualifier.map(Into::into),
-        trace_header: None,
-        concurrent: (1, 1),
-    };
+    let invoked =
+        Invoked { at, qualifier: qualifier.map(Into::into), trace_header: None, running: RUNNING };
     metrics.take(source, [Told::Invoked(invoked)].into_iter());
     // What is called by its alias fails here.
     let status = if qualifier.is_none() { Status::Success } else { Status::Timeout };
@@ -28,7 +84,11 @@ fn invoke(metrics: &Metrics, source: &Source, at: SystemTime, qualifier: Option<
         memory_mb: 128,
         max_memory_used_mb: 10,
         status,
-        extension_overhead: None,
+        extension_overhead: Some(Span {
+            name: "extensionOverhead",
+            start: at,
+            duration: Duration::from_millis(7),
+        }),
         trace: None,
         tenant_id: None,
     };
@@ -37,59 +97,187 @@ fn invoke(metrics: &Metrics, source: &Source, at: SystemTime, qualifier: Option<
 
 #[test]
 fn an_invocation_is_counted_at_its_start_in_each_of_its_series() {
-    let metrics = Metrics::new(None);
-    let source = Source::new(function("f"), "s", Running::default());
-    let minute = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * 1_000_000);
-    told(&metrics, &source, minute, Event::InitStart { phase: InitPhase::Init });
+    let fixture = Fixture::new();
+    let (metrics, minute) = (&fixture.metrics, fixture.minute);
+    let source = Source::new(function("f"), "s");
+    told(metrics, &source, minute, Event::InitStart { phase: InitPhase::Init });
     let (phase, duration) = (InitPhase::Init, Duration::from_millis(30));
     let report = Event::InitReport { phase, duration, status: Status::Success };
-    told(&metrics, &source, minute, report);
-    invoke(&metrics, &source, minute, None, true);
-    invoke(&metrics, &source, minute, None, false);
+    told(metrics, &source, minute, report);
+    invoke(metrics, &source, minute, None, true);
+    invoke(metrics, &source, minute, None, false);
     // After a crash, say.
-    told(&metrics, &source, minute, Event::InitStart { phase: InitPhase::Invoke });
-    invoke(&metrics, &source, minute, Some("live"), false);
-    let namespace = namespace(&source.function.arn);
-    let get = |metric: Metric, dimensions: Dimensions, statistic: &str| {
-        let start = ms(minute);
-        metrics.read(&namespace, |series| {
-            let data = series.data(metric, &dimensions, (start, start + 60_000), 60);
-            data.first().map(|(_, datum)| datum.statistic(statistic).unwrap())
-        })
-    };
-    let one = Dimensions::Function("f".into());
-    assert_eq!(get(Metric::Invocations, one.clone(), "Sum"), Some(3.0));
-    assert_eq!(get(Metric::Errors, one.clone(), "Sum"), Some(1.0));
-    assert_eq!(get(Metric::ColdStarts, one.clone(), "Sum"), Some(2.0));
-    assert_eq!(get(Metric::InitDuration, one.clone(), "p50"), Some(30.0));
-    assert_eq!(get(Metric::Duration, one, "Maximum"), Some(20.0));
+    told(metrics, &source, minute, Event::InitStart { phase: InitPhase::Invoke });
+    invoke(metrics, &source, minute, Some("live"), false);
+    let get = |metric, dimensions, statistic| fixture.get(metric, dimensions, statistic);
+    assert_eq!(get(Metric::Invocations, one(), "Sum"), Some(3.0));
+    assert_eq!(get(Metric::Errors, one(), "Sum"), Some(1.0));
+    assert_eq!(get(Metric::ColdStarts, one(), "Sum"), Some(2.0));
+    assert_eq!(get(Metric::InitDuration, one(), "p50"), Some(30.0));
+    assert_eq!(get(Metric::Duration, one(), "Maximum"), Some(20.0));
     assert_eq!(get(Metric::Invocations, Dimensions::Account, "Sum"), Some(3.0));
     let latest = Dimensions::Resource("f".into(), "f:$LATEST".into());
     assert_eq!(get(Metric::Errors, latest, "Sum"), Some(0.0));
     let alias = Dimensions::Resource("f".into(), "f:live".into());
-    assert_eq!(get(Metric::Errors, alias, "Sum"), Some(1.0));
+    assert_eq!(get(Metric::Errors, alias.clone(), "Sum"), Some(1.0));
+    assert_eq!(get(Metric::PostRuntimeExtensionsDuration, alias.clone(), "Average"), Some(7.0));
     let executed = Dimensions::Executed("f".into(), "f:live".into(), "$LATEST".into());
     assert_eq!(get(Metric::Invocations, executed, "Sum"), Some(1.0));
+    // What runs at the same time is known of functions and accounts.
+    assert_eq!(get(Metric::ConcurrentExecutions, one(), "Maximum"), Some(2.0));
+    assert_eq!(get(Metric::ConcurrentExecutions, Dimensions::Account, "Maximum"), Some(5.0));
+    assert_eq!(get(Metric::ConcurrentExecutions, alias.clone(), "Maximum"), None);
+    assert_eq!(get(Metric::UnreservedConcurrentExecutions, one(), "Maximum"), None);
+    let account = Dimensions::Account;
+    assert_eq!(get(Metric::UnreservedConcurrentExecutions, account.clone(), "p50"), Some(3.0));
+    assert_eq!(get(Metric::ClaimedAccountConcurrency, account, "Maximum"), Some(30.0));
+    assert_eq!(get(Metric::ProvisionedConcurrencyInvocations, alias.clone(), "Sum"), Some(1.0));
+    assert_eq!(get(Metric::ProvisionedConcurrencySpilloverInvocations, one(), "Sum"), Some(0.0));
+    assert_eq!(get(Metric::ProvisionedConcurrencyUtilization, alias, "Maximum"), Some(0.25));
 }
 
 #[test]
-fn throttles_are_told_from_elsewhere() {
-    let metrics = Metrics::new(None);
-    let (arn, at) = (function("f").arn.clone(), SystemTime::now());
-    metrics.measured(&arn, Some("f:live"), Metric::Throttles, at, 1.0);
-    metrics.measured(&arn, None, Metric::AsyncEventAge, at, 12.0);
-    let listed: Vec<_> = metrics.read(&namespace(&arn), |series| {
-        series.list().map(|(metric, dimensions, _)| (metric, dimensions.clone())).collect()
-    });
-    let (name, resource) = (Arc::<str>::from("f"), Arc::<str>::from("f:live"));
-    assert_eq!(
-        listed,
-        [
-            (Metric::Throttles, Dimensions::Account),
-            (Metric::Throttles, Dimensions::Function(name.clone())),
-            (Metric::Throttles, Dimensions::Resource(name.clone(), resource)),
-            (Metric::AsyncEventAge, Dimensions::Account),
-            (Metric::AsyncEventAge, Dimensions::Function(name)),
-        ]
-    );
+fn what_no_environment_tells_is_told_from_elsewhere() {
+    let fixture = Fixture::new();
+    fixture.measure(Metric::Throttles, Some("live"), 1.0);
+    fixture.measure(Metric::AsyncEventAge, None, 12.0);
+    let FunctionArn { account, region, name } = function("f").arn.clone();
+    let of = (account, region);
+    let resource = Arc::<str>::from("f:live");
+    let expected = [
+        (Metric::Throttles, Dimensions::Account),
+        (Metric::Throttles, Dimensions::Function(name.clone())),
+        (Metric::Throttles, Dimensions::Resource(name.clone(), resource)),
+        (Metric::AsyncEventAge, Dimensions::Account),
+        (Metric::AsyncEventAge, Dimensions::Function(name)),
+    ];
+    for is_written in [false, true] {
+        let listed: Vec<_> = fixture.metrics.list(&of, 0).into_keys().collect();
+        assert_eq!(listed, expected, "on the disk: {is_written}");
+        assert!(fixture.metrics.list(&of, crate::log::now()).is_empty());
+        assert!(fixture.metrics.list(&(of.0.clone(), "eu-west-2".into()), 0).is_empty());
+        assert!(fixture.metrics.flush());
+    }
+}
+
+#[test]
+fn what_was_written_is_there_after_a_kill_and_what_is_torn_is_cut() {
+    let mut fixture = Fixture::new();
+    for value in [1.5, 2.5] {
+        fixture.measure(Metric::AsyncEventAge, None, value);
+        assert!(fixture.metrics.flush());
+    }
+    fixture.measure(Metric::AsyncEventAge, None, 100.0);
+    fixture.again();
+    let sum = |fixture: &Fixture| fixture.get(Metric::AsyncEventAge, one(), "Sum");
+    assert_eq!(sum(&fixture), Some(4.0));
+    let [file] = &fixture.files()[..] else { panic!("{:?}", fixture.files()) };
+    let whole = std::fs::read(file).unwrap();
+    // Torn anywhere, the first frame is there.
+    let half = whole.windows(4).rposition(|window| window == b"CFM1").unwrap();
+    for end in half..whole.len() {
+        std::fs::write(file, &whole[..end]).unwrap();
+        fixture.again();
+        assert_eq!(sum(&fixture), Some(1.5), "torn at {end}");
+        assert_eq!(std::fs::read(file).unwrap(), &whole[..half]);
+    }
+    // Damaged anywhere, no frame but the one is lost.
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x10;
+        std::fs::write(file, &damaged).unwrap();
+        fixture.again();
+        let left = if place < half { 2.5 } else { 1.5 };
+        assert_eq!(sum(&fixture), Some(left), "damaged at {place}");
+    }
+    // It goes on behind what is whole.
+    std::fs::write(file, [&whole[..], b"CFM1torn"].concat()).unwrap();
+    fixture.again();
+    fixture.measure(Metric::AsyncEventAge, None, 8.0);
+    assert!(fixture.metrics.flush());
+    fixture.again();
+    assert_eq!(sum(&fixture), Some(12.0));
+}
+
+#[test]
+fn a_full_file_is_summed_up_by_minutes_and_nothing_is_lost_or_counted_twice() {
+    let mut fixture = Fixture::new();
+    let sum = |fixture: &Fixture| fixture.get(Metric::Invocations, one(), "Sum");
+    let mut count = 0.0;
+    while fixture.files().len() < 2 {
+        for number in 0..200 {
+            fixture.measure(Metric::Invocations, Some(&number.to_string()), 1.0);
+            count += 1.0;
+        }
+        assert!(fixture.metrics.flush());
+        if fixture.files().iter().any(|path| path.extension().unwrap() == "metrics") {
+            break;
+        }
+    }
+    let [sealed] = &fixture.files()[..] else { panic!("{:?}", fixture.files()) };
+    assert!(std::fs::metadata(sealed).unwrap().len() < 20_000);
+    assert_eq!(sum(&fixture), Some(count));
+    assert_eq!(fixture.get(Metric::Invocations, one(), "p99"), Some(1.0));
+    // A kill between summing up and taking the old file away.
+    let open = sealed.with_extension("open");
+    std::fs::copy(sealed, &open).unwrap();
+    std::fs::write(sealed.with_extension("new"), "begun").unwrap();
+    fixture.again();
+    assert_eq!(sum(&fixture), Some(count));
+    assert_eq!(fixture.files().len(), 1);
+    fixture.measure(Metric::Invocations, None, 1.0);
+    assert!(fixture.metrics.flush());
+    assert_eq!(fixture.files().len(), 2);
+    fixture.again();
+    assert_eq!(sum(&fixture), Some(count + 1.0));
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_bytes_and_age() {
+    let mut fixture = Fixture::new();
+    let directory = fixture.directory.path().join("metrics");
+    fixture.metrics = Metrics::within(directory, 300_000);
+    fixture.metrics.open().unwrap();
+    let now = SystemTime::now();
+    for number in 0..100_u64 {
+        // Names that nothing makes short.
+        for part in 0..60 {
+            let qualifier = format!("{number}x{part}").repeat(20);
+            fixture.measure(Metric::Errors, Some(&qualifier), number as f64);
+        }
+        assert!(fixture.metrics.flush());
+    }
+    let bytes = fixture.metrics.kept_bytes();
+    assert!((100_000..300_000 + 2 * 1024 * 1024).contains(&bytes), "{bytes} bytes");
+    let on_disk: u64 = fixture.files().iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert_eq!(on_disk, bytes);
+    // What was written last is there.
+    assert_eq!(fixture.get(Metric::Errors, one(), "Maximum"), Some(99.0));
+    lock(&fixture.metrics.state).kept.expire(now + Duration::from_secs(16 * 24 * 60 * 60));
+    assert!(fixture.files().iter().all(|file| file.extension().unwrap() == "open"));
+    // What is older than what CloudWatch would show isn't shown.
+    fixture.minute = now - Duration::from_secs(16 * 24 * 60 * 60);
+    fixture.measure(Metric::Duration, None, 1.0);
+    assert_eq!(fixture.get(Metric::Duration, one(), "Sum"), None);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_keeps_metrics_in_memory() {
+    let mut fixture = Fixture::new();
+    // A file where the directory should be.
+    let directory = fixture.directory.path().join("elsewhere");
+    std::fs::write(&directory, "").unwrap();
+    fixture.metrics = Metrics::new(directory.clone(), None);
+    assert!(fixture.metrics.open().is_err());
+    fixture.measure(Metric::Errors, None, 1.0);
+    assert!(!fixture.metrics.flush());
+    fixture.measure(Metric::Errors, None, 1.0);
+    assert!(!fixture.metrics.flush());
+    assert_eq!(fixture.get(Metric::Errors, one(), "Sum"), Some(2.0));
+    // It takes them again, and the wait is over.
+    std::fs::remove_file(&directory).unwrap();
+    lock(&fixture.metrics.state).refused = None;
+    assert!(fixture.metrics.flush());
+    assert_eq!(fixture.get(Metric::Errors, one(), "Sum"), Some(2.0));
+    assert!(fixture.metrics.kept_bytes() > 0);
 }

@@ -22,7 +22,7 @@ const BOUNDS: [f64; 14] = [
 pub(crate) struct Histogram {
     count: u64,
     sum: f64,
-    latest: f64,
+    largest: f64,
     buckets: [u64; BOUNDS.len() + 1],
 }
 
@@ -30,7 +30,7 @@ impl Histogram {
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1;
         self.sum += value;
-        self.latest = value;
+        self.largest = self.largest.max(value);
         self.buckets[BOUNDS.partition_point(|bound| *bound < value)] += 1;
     }
 }
@@ -198,12 +198,16 @@ pub(super) fn metrics(
             .iter()
             .filter(|((_, of), _)| of == metric)
             .map(|((arn, _), values)| {
+                let mut attributes = vec![
+                    text("cloud.region", &arn.region),
+                    text("cloud.account.id", arn.account.as_str()),
+                ];
+                // Without one, it is of the account.
+                if !arn.name.is_empty() {
+                    attributes.push(text("faas.name", &arn.name));
+                }
                 let mut point = json!({
-                    "attributes": [
-                        text("faas.name", &arn.name),
-                        text("cloud.region", &arn.region),
-                        text("cloud.account.id", arn.account.as_str()),
-                    ],
+                    "attributes": attributes,
                     "startTimeUnixNano": nanos(began),
                     "timeUnixNano": nanos(now),
                 });
@@ -218,7 +222,7 @@ pub(super) fn metrics(
                     Unit::Count if crate::metrics::is_summed(*metric) => {
                         point["asDouble"] = json!(values.sum);
                     }
-                    _ => point["asDouble"] = json!(values.latest),
+                    _ => point["asDouble"] = json!(values.largest),
                 }
                 point
             })

@@ -7,7 +7,6 @@ use hyper::service::service_fn;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::metrics::Running;
 use crate::tests::function;
 
 fn options(variables: &[(&str, &str)]) -> Result<Option<OtlpOptions>, String> {
@@ -67,7 +66,7 @@ async fn receiver(statuses: Vec<u16>) -> (String, Received) {
 }
 
 fn source() -> Source {
-    Source::new(function("f"), "stream", Running::default())
+    Source::new(function("f"), "stream")
 }
 
 fn report(status: Status) -> Report {
@@ -89,7 +88,7 @@ fn invoked(header: Option<&str>) -> Invoked {
         at: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
         qualifier: None,
         trace_header: header.map(Into::into),
-        concurrent: (1, 1),
+        running: coldframe_core::observe::Concurrency::default(),
     }
 }
 
