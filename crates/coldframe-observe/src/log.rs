@@ -26,7 +26,7 @@ use std::time::SystemTime;
 use coldframe_core::AccountId;
 use tokio::sync::broadcast;
 
-pub(crate) use self::group::{Group, New};
+pub(crate) use self::group::{Group, New, Stream};
 use self::query::Snapshot;
 
 pub(crate) use self::query::{Direction, EVENT_OVERHEAD_BYTES, Found, Position, Query};

@@ -115,6 +115,12 @@ impl Call {
                 "LogGroup name and LogGroup identifier are mutually exclusive parameters.",
             )),
             (Some(name), None) => Ok(name),
+            // That of another account or region isn't here.
+            (None, Some(identifier))
+                if identifier.starts_with("arn:") && !identifier.starts_with(&self.arn("")) =>
+            {
+                Err(no_group())
+            }
             (None, Some(identifier)) => Ok(of_identifier(identifier)),
             (None, None) => Err(invalid("LogGroup name or LogGroup identifier must be specified.")),
         }
@@ -144,6 +150,10 @@ fn no_stream() -> Error {
 
 fn on_disk(error: std::io::Error) -> Error {
     Error::of_service("ServiceUnavailableException", &error)
+}
+
+fn no_token() -> Error {
+    invalid("The specified nextToken is invalid.")
 }
 
 fn nothing() -> Value {

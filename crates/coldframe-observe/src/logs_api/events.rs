@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::streams::sequence_token;
-use super::{Call, Checks, invalid, limit, no_group, no_stream};
+use super::{Call, Checks, invalid, limit, no_group, no_stream, no_token};
 use crate::error::Error;
 use crate::log::pattern::Pattern;
 use crate::log::{Direction, EVENT_OVERHEAD_BYTES, Found, MS_PER_DAY, New, Position, Query, now};
@@ -184,7 +184,7 @@ pub(super) fn filter(call: &Call) -> Result<Value, Error> {
     let mut checks = Checks::default()
         .group("logGroupName", input.log_group_name.as_deref())
         .stream("logStreamNamePrefix", prefix.as_deref())
-        .at_most("logStreamNames", names.as_ref().map_or(0, Vec::len), 100)
+        .range("logStreamNames", names.as_ref().map(|names| names.len() as i64), 1, 100)
         .range("startTime", input.start_time, 0, i64::MAX)
         .range("endTime", input.end_time, 0, i64::MAX)
         .range("limit", input.limit, 1, EVENTS_MAX as i64);
@@ -268,7 +268,7 @@ impl Token {
             let position = Position(position.parse().ok().filter(|_| plain)?);
             Some(Self { direction, position })
         };
-        parse().ok_or_else(|| invalid("The specified nextToken is invalid."))
+        parse().ok_or_else(no_token)
     }
 }
 

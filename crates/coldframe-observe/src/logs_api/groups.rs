@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Call, Checks, invalid, limit, no_group, nothing, of_identifier, on_disk, tags};
+use super::{
+    Call, Checks, invalid, limit, no_group, no_token, nothing, of_identifier, on_disk, tags,
+};
 use crate::error::Error;
 
 /// Days that logs may be kept.
@@ -127,6 +129,10 @@ pub(super) fn describe(call: &Call) -> Result<Value, Error> {
             && named.is_none_or(|all| all.iter().any(|one| of_identifier(one) == name))
             && input.log_group_class.as_deref().is_none_or(|class| class == "STANDARD")
     };
+    // The last group of the page before.
+    if Checks::default().group("nextToken", input.next_token.as_deref()).end().is_err() {
+        return Err(no_token());
+    }
     let limit = limit(input.limit, 50);
     let all = call.shared.logs.list(&call.account, &call.region, input.next_token.as_deref());
     let mut found: Vec<_> =

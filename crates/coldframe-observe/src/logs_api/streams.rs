@@ -1,11 +1,13 @@
 //! CreateLogStream, DeleteLogStream, DescribeLogStreams
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Call, Checks, invalid, limit, no_group, no_stream, nothing, on_disk};
+use super::{Call, Checks, invalid, limit, no_group, no_stream, no_token, nothing, on_disk};
 use crate::error::Error;
-use crate::log::now;
+use crate::log::{Stream, now};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,28 +75,30 @@ pub(super) fn describe(call: &Call) -> Result<Value, Error> {
     }
     let group = call.group(name)?;
     let arn = call.arn(name);
+    // Those of one time by their names.
+    let key = |(name, stream): &(Arc<str>, Stream)| {
+        (if by_time { stream.span.last } else { 0 }, name.clone())
+    };
+    let descending = input.descending == Some(true);
+    // A page begins behind the last one's end, wherever that stream is by now.
+    let end = input.next_token.as_deref().map(Token::parse).transpose()?;
     let mut streams = group.streams();
-    streams.retain(|(name, _)| name.starts_with(&prefix));
-    if by_time {
-        // Those of one time by their names: a page begins where the last one ended.
-        streams
-            .sort_by(|(a_name, a), (b_name, b)| (a.span.last, a_name).cmp(&(b.span.last, b_name)));
-    }
-    if input.descending == Some(true) {
+    streams.retain(|one| {
+        let is_behind = |Token(end): &Token| {
+            if descending { key(one) < *end } else { key(one) > *end }
+        };
+        one.0.starts_with(&prefix) && end.as_ref().is_none_or(is_behind)
+    });
+    streams.sort_by_cached_key(key);
+    if descending {
         streams.reverse();
-    }
-    if let Some(token) = &input.next_token {
-        // A stream that has gone meanwhile, or was never there.
-        let at = streams.iter().position(|(name, _)| **name == **token);
-        let at = at.ok_or_else(|| invalid("The specified nextToken is invalid."))?;
-        streams.drain(..=at);
     }
     let limit = limit(input.limit, 50);
     let more = streams.len() > limit;
     streams.truncate(limit);
     let mut answer = json!({});
-    if let Some((last, _)) = streams.last().filter(|_| more) {
-        answer["nextToken"] = json!(&**last);
+    if let Some(last) = streams.last().filter(|_| more) {
+        answer["nextToken"] = json!(Token(key(last)).to_string());
     }
     let streams = streams.into_iter().map(|(name, stream)| {
         let mut shown = json!({
@@ -114,6 +118,25 @@ pub(super) fn describe(call: &Call) -> Result<Value, Error> {
     });
     answer["logStreams"] = streams.collect();
     Ok(answer)
+}
+
+/// Where a page ended: `TIME:NAME`; no name has a colon.
+struct Token((u64, Arc<str>));
+
+impl Token {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let (time, name) = text.split_once(':').ok_or_else(no_token)?;
+        let time = time.parse().map_err(|_| no_token())?;
+        Checks::default().stream("nextToken", Some(name)).end().map_err(|_| no_token())?;
+        Ok(Self((time, name.into())))
+    }
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self((time, name)) = self;
+        write!(f, "{time}:{name}")
+    }
 }
 
 /// Nobody needs it any more, but old agents hand it back.

@@ -227,6 +227,51 @@ async fn streams_are_described_by_name_or_by_time() {
         json!({ "logGroupName": "/g", "orderBy": "LastEventTime", "logStreamNamePrefix": "b" });
     let text = "Cannot order by LastEventTime with a logStreamNamePrefix.";
     fixture.check("DescribeLogStreams", body, INVALID, text).await;
+    // What happens between two pages hides no stream that stays where it was.
+    let page = |more: Value| {
+        let mut body = json!({ "logGroupName": "/g", "limit": 1, "orderBy": "LastEventTime" });
+        for (key, value) in more.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        fixture.good("DescribeLogStreams", body)
+    };
+    let first = page(json!({})).await;
+    assert_eq!(first["logStreams"][0]["logStreamName"], "c");
+    let events = json!([{ "timestamp": at + 5, "message": "x" }]);
+    let body = json!({ "logGroupName": "/g", "logStreamName": "c", "logEvents": events });
+    fixture.good("PutLogEvents", body).await;
+    let second = page(json!({ "nextToken": first["nextToken"] })).await;
+    assert_eq!(second["logStreams"][0]["logStreamName"], "a");
+    fixture.good("DeleteLogStream", json!({ "logGroupName": "/g", "logStreamName": "a" })).await;
+    let third = page(json!({ "nextToken": second["nextToken"] })).await;
+    assert_eq!(third["logStreams"][0]["logStreamName"], "b");
+    for bad in ["a", "x:a", "1:", "1:a:b", "-1:a", ""] {
+        let body = json!({ "logGroupName": "/g", "nextToken": bad });
+        let text = "The specified nextToken is invalid.";
+        fixture.check("DescribeLogStreams", body, INVALID, text).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_retention_is_not_shown() {
+    let (fixture, day) = (Fixture::with_stream().await, 24 * 60 * 60 * 1000);
+    for (age, text) in [(5, "old"), (2, "newer"), (0, "new")] {
+        fixture.put(&[(now() - age * day - 1000, text)]).await;
+    }
+    let found = async || {
+        let group = json!({ "logGroupName": "/g" });
+        let filtered = fixture.good("FilterLogEvents", group).await;
+        let stream = json!({ "logGroupName": "/g", "logStreamName": "s", "startFromHead": true });
+        let got = fixture.good("GetLogEvents", stream).await;
+        assert_eq!(messages(&got), messages(&filtered));
+        messages(&got).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, ["old", "newer", "new"]);
+    for (days, left) in [(3, vec!["newer", "new"]), (1, vec!["new"])] {
+        let retention = json!({ "logGroupName": "/g", "retentionInDays": days });
+        fixture.good("PutRetentionPolicy", retention).await;
+        assert_eq!(found().await, left);
+    }
 }
 
 #[tokio::test]
@@ -281,6 +326,21 @@ async fn requests_are_checked_against_the_model() {
     let both = json!({ "logGroupName": "a", "logGroupIdentifier": "b" });
     let text = "LogGroup name and LogGroup identifier are mutually exclusive parameters.";
     fixture.check("FilterLogEvents", both, INVALID, text).await;
+    fixture.good("CreateLogGroup", json!({ "logGroupName": "a" })).await;
+    let arn = |region: &str, account: &str| format!("arn:aws:logs:{region}:{account}:log-group:a");
+    let own = json!({ "logGroupIdentifier": arn("eu-west-1", "000000000000") });
+    fixture.good("FilterLogEvents", own).await;
+    for (region, account) in [("eu-west-2", "000000000000"), ("eu-west-1", "111111111111")] {
+        let body = json!({ "logGroupIdentifier": arn(region, account) });
+        let none = "The specified log group does not exist.";
+        fixture.check("FilterLogEvents", body, MISSING, none).await;
+    }
+    let bad = json!({ "nextToken": "*" });
+    let text = "The specified nextToken is invalid.";
+    fixture.check("DescribeLogGroups", bad, INVALID, text).await;
+    let none: [&str; 0] = [];
+    let body = json!({ "logGroupName": "a", "logStreamNames": none });
+    assert_eq!(fixture.ask("FilterLogEvents", body).await.unwrap_err().kind, INVALID);
     let unknown = fixture.ask("StartQuery", json!({})).await.unwrap_err();
     assert_eq!(unknown.kind, "UnknownOperationException");
     for odd in [json!([]), json!({ "logGroupName": 1 }), json!("x"), json!(null)] {
