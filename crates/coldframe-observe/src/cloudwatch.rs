@@ -307,18 +307,22 @@ fn list_metrics(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<Valu
             value_error("The parameter NextToken is not one that this service has given.")
         })?,
     };
-    let listed = metrics.list(of, recent);
-    let found = listed.keys().map(|(metric, dimensions)| (*metric, dimensions.pairs()));
-    let found = found.filter(|(metric, pairs)| {
-        let has = |(name, value): &(&str, Option<&str>)| {
-            pairs.iter().any(|(key, given)| key == name && value.is_none_or(|v| v == *given))
-        };
+    let listed = metrics.list(of, recent, &|dimensions| {
+        let pairs = dimensions.pairs();
+        filters.iter().all(|(name, value)| {
+            let is = |(key, given): &(&str, &str)| {
+                key == name && value.is_none_or(|value| value == *given)
+            };
+            pairs.iter().any(is)
+        })
+    });
+    let found = listed.iter().filter(|(metric, _)| {
         namespace.is_none_or(|namespace| namespace == LAMBDA)
             && name.is_none_or(|name| name == metric.name())
-            && filters.iter().all(has)
     });
     let found = found.skip(skipped).take(LISTED_MAX + 1);
-    let mut found: Vec<_> = found.map(|(metric, pairs)| described(metric, &pairs)).collect();
+    let mut found: Vec<_> =
+        found.map(|(metric, dimensions)| described(*metric, &dimensions.pairs())).collect();
     let more = found.len() > LISTED_MAX;
     found.truncate(LISTED_MAX);
     let token = match more {

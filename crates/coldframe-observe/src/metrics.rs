@@ -15,8 +15,8 @@ use coldframe_core::event::{Event, InitPhase, Status};
 use coldframe_core::observe::{Gauge, Measured, Metric};
 use coldframe_core::{AccountId, FunctionArn};
 
-use self::kept::{KEPT_BYTES_MAX, Kept, Listed};
-use self::series::Series;
+use self::kept::{KEPT_BYTES_MAX, Kept};
+use self::series::{Listed, Series, Wanted};
 use crate::listener::{Invoked, Source, Told};
 use crate::log::{lock, ms};
 use crate::otlp::Exporter;
@@ -298,18 +298,30 @@ impl Metrics {
         found
     }
 
-    /// Every series of an account and region that has a value since then (ms), and its newest
-    /// minute. Takes the disk's time.
-    pub(crate) fn list(&self, of: &Namespace, since: u64) -> Listed {
+    /// The series of an account and region that have a value since then (ms), of the dimensions
+    /// that are wanted, in order. Takes the disk's time.
+    pub(crate) fn list(
+        &self,
+        of: &Namespace,
+        since: u64,
+        dimensions: &dyn Fn(&Dimensions) -> bool,
+    ) -> Vec<(Metric, Dimensions)> {
         let since = minute(since).max(series::oldest(crate::log::now()));
+        let wanted = Wanted { of, since, dimensions };
         let mut listed = Listed::new();
         let snapshot = {
             let state = lock(&self.state);
-            state.fresh.list(of, since, &mut listed);
+            state.fresh.list(&wanted, &mut listed);
             state.kept.snapshot()
         };
-        snapshot.list(of, since, &mut listed);
-        listed
+        snapshot.list(&wanted, &mut listed);
+        let series = listed.into_iter().flat_map(|(dimensions, metrics)| {
+            let has = move |metric: &&Metric| metrics & series::bit(**metric) != 0;
+            Metric::ALL.iter().filter(has).map(move |metric| (*metric, dimensions.clone()))
+        });
+        let mut series: Vec<_> = series.collect();
+        series.sort_unstable();
+        series
     }
 
     /// Forgets what CloudWatch would not give any more.

@@ -22,12 +22,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use coldframe_core::AccountId;
 use coldframe_core::observe::Metric;
 
 use self::codec::{Frames, Visit};
-use super::Namespace;
-use super::series::{Datum, Dimensions, Found, KEPT_MINUTES, Owner, Question, Series};
+use super::series::{Datum, Found, KEPT_MINUTES, Listed, Owner, Question, Series, Wanted, bit};
 
 /// An open file that has grown to this is full, bytes.
 const OPEN_BYTES: u64 = 1024 * 1024;
@@ -42,6 +40,8 @@ const KEPT_FOR: Duration = Duration::from_secs(KEPT_MINUTES as u64 * 60);
 pub(crate) struct Kept {
     directory: PathBuf,
     bytes_max: u64,
+    /// What is there is known: before, nothing is written.
+    opened: bool,
     /// Full ones, ascending.
     sealed: Vec<Arc<Sealed>>,
     /// Of the open one: it may not be there yet.
@@ -61,7 +61,8 @@ struct Sealed {
 
 impl Kept {
     pub(crate) fn new(directory: PathBuf, bytes_max: u64) -> Self {
-        Self { directory, bytes_max, sealed: Vec::new(), number: 1, length: 0, file: None }
+        let (sealed, number) = (Vec::new(), 1);
+        Self { directory, bytes_max, opened: false, sealed, number, length: 0, file: None }
     }
 
     fn path(&self, number: u32, extension: &str) -> PathBuf {
@@ -115,6 +116,7 @@ impl Kept {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
+        self.opened = true;
         Ok(())
     }
 
@@ -123,6 +125,9 @@ impl Kept {
     /// # Errors
     /// If the disk doesn't take it: then all is as it was.
     pub(crate) fn append(&mut self, series: &Series, now: SystemTime) -> io::Result<()> {
+        if !self.opened {
+            self.open()?;
+        }
         let bytes = codec::encode(series);
         let path = self.path(self.number, "open");
         let file = match &mut self.file {
@@ -224,9 +229,9 @@ impl Snapshot {
         self.visit(question.minutes, &mut Asked { question, found, of_group: Vec::new() });
     }
 
-    /// Adds every series of an account and region, with its newest minute, from `since` on.
-    pub(crate) fn list(&self, of: &Namespace, since: u32, listed: &mut Listed) {
-        self.visit((since, u32::MAX), &mut List { of, since, listed, dimensions: None });
+    /// Adds every series that is wanted. Takes the disk's time.
+    pub(crate) fn list(&self, wanted: &Wanted<'_>, listed: &mut Listed) {
+        self.visit((wanted.since, u32::MAX), &mut List { wanted, listed, of_group: 0 });
     }
 
     fn visit(&self, (from, until): (u32, u32), visitor: &mut impl Visit) {
@@ -252,9 +257,6 @@ impl Snapshot {
         }
     }
 }
-
-/// Series and their newest minutes.
-pub(crate) type Listed = BTreeMap<(Metric, Dimensions), u32>;
 
 struct Everything<'a>(&'a mut Series);
 
@@ -294,25 +296,23 @@ impl Visit for Asked<'_> {
 }
 
 struct List<'a> {
-    of: &'a Namespace,
-    since: u32,
+    wanted: &'a Wanted<'a>,
     listed: &'a mut Listed,
-    dimensions: Option<Dimensions>,
+    /// Metrics of the group so far.
+    of_group: u64,
 }
 
 impl Visit for List<'_> {
     fn group(&mut self, owner: &Owner) -> bool {
-        let (account, region): (&AccountId, &str) = (&self.of.0, &self.of.1);
-        self.dimensions = Some(owner.dimensions.clone());
-        owner.account == *account && *owner.region == *region
+        self.of_group = 0;
+        self.wanted.takes(owner)
     }
 
-    fn datum(&mut self, _: &Owner, metric: Metric, minute: u32, _: &Datum) {
-        if minute >= self.since
-            && let Some(dimensions) = &self.dimensions
-        {
-            let newest = self.listed.entry((metric, dimensions.clone())).or_default();
-            *newest = minute.max(*newest);
+    fn datum(&mut self, owner: &Owner, metric: Metric, minute: u32, _: &Datum) {
+        // Mostly it isn't the first.
+        if minute >= self.wanted.since && self.of_group & bit(metric) == 0 {
+            self.of_group |= bit(metric);
+            *self.listed.entry(owner.dimensions.clone()).or_default() |= bit(metric);
         }
     }
 }

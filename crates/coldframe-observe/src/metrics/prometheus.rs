@@ -1,5 +1,6 @@
 //! The metrics as Prometheus reads them. Every name is defined here and nowhere else.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
@@ -56,8 +57,8 @@ pub(crate) struct Prometheus {
     bytes: Family<Labels, Counter>,
     dropped: Family<Labels, Counter>,
     stored: NumberGauge,
-    /// Gauges are set anew for each reader.
-    reading: Mutex<()>,
+    /// Those that there are: they are set anew for each reader.
+    gauges: Mutex<HashSet<(Metric, Labels)>>,
 }
 
 fn labels(arn: &FunctionArn) -> Labels {
@@ -146,7 +147,7 @@ impl Prometheus {
         registry.register(name, "Living execution environments", environments.clone());
         let name = "coldframe_log_stored_bytes";
         registry.register(name, "Log groups on the disk", stored.clone());
-        let reading = Mutex::default();
+        let gauges = Mutex::default();
         Self {
             registry,
             of_aws,
@@ -158,7 +159,7 @@ impl Prometheus {
             bytes,
             dropped,
             stored,
-            reading,
+            gauges,
         }
     }
 
@@ -169,7 +170,7 @@ impl Prometheus {
                 family.get_or_create(&labels).inc_by(values.iter().sum::<f64>() as u64);
             }
             // How it stands is asked of who knows, when somebody wants to read it.
-            Kept::Latest(_) => {}
+            Kept::Latest(_) => drop(lock(&self.gauges).insert((metric, labels))),
             Kept::Seconds(family) => {
                 let family = family.get_or_create(&labels);
                 values.iter().for_each(|value| family.observe(value / 1000.0));
@@ -207,16 +208,20 @@ impl Prometheus {
     }
 
     pub(crate) fn text(&self, gauges: &[Gauge], stored_bytes: u64) -> String {
-        let _one = lock(&self.reading);
-        for kept in &self.of_aws {
-            if let Kept::Latest(family) = kept {
-                family.clear();
+        let mut known = lock(&self.gauges);
+        let set = |metric: Metric, labels: &Labels, value: f64| {
+            if let Kept::Latest(family) = &self.of_aws[metric as usize] {
+                family.get_or_create(labels).set(value);
             }
+        };
+        // What isn't told of any more is at rest.
+        for (metric, labels) in known.iter() {
+            set(*metric, labels, 0.0);
         }
         for gauge in gauges {
-            if let Kept::Latest(family) = &self.of_aws[gauge.metric as usize] {
-                family.get_or_create(&labels(&gauge.function)).set(gauge.value);
-            }
+            let labels = labels(&gauge.function);
+            set(gauge.metric, &labels, gauge.value);
+            known.insert((gauge.metric, labels));
         }
         self.stored.set(i64::try_from(stored_bytes).unwrap_or(i64::MAX));
         let mut text = String::new();
@@ -255,7 +260,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        // What has gone isn't shown any more.
-        assert!(!prometheus.text(&[], 7).contains("coldframe_lambda_concurrent_executions{"));
+        let idle = format!("coldframe_lambda_concurrent_executions{labels} 0.0\n");
+        assert!(prometheus.text(&[], 7).contains(&idle));
     }
 }

@@ -1,14 +1,13 @@
 //! Values minute by minute, as CloudWatch keeps them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use coldframe_core::AccountId;
 use coldframe_core::observe::Metric;
 
 use super::Namespace;
-use super::kept::Listed;
 
 pub(crate) const MS_PER_MINUTE: u64 = 60_000;
 
@@ -233,14 +232,13 @@ impl Series {
         self.count = self.all.values().map(BTreeMap::len).sum();
     }
 
-    /// Adds every series of an account and region, with its newest minute, from `since` on.
-    pub(super) fn list(&self, (account, region): &Namespace, since: u32, listed: &mut Listed) {
-        for (owner, minutes) in &self.all {
-            if owner.account == *account && owner.region == *region {
-                for (metric, minute) in minutes.keys().filter(|(_, minute)| *minute >= since) {
-                    let newest = listed.entry((*metric, owner.dimensions.clone())).or_default();
-                    *newest = (*minute).max(*newest);
-                }
+    /// Adds every series that is wanted.
+    pub(super) fn list(&self, wanted: &Wanted<'_>, listed: &mut Listed) {
+        for (owner, minutes) in self.all.iter().filter(|(owner, _)| wanted.takes(owner)) {
+            let recent = minutes.keys().filter(|(_, minute)| *minute >= wanted.since);
+            let metrics = recent.fold(0, |metrics, (metric, _)| metrics | bit(*metric));
+            if metrics != 0 {
+                *listed.entry(owner.dimensions.clone()).or_default() |= metrics;
             }
         }
     }
@@ -257,6 +255,28 @@ impl Series {
             }
         }
     }
+}
+
+/// Which series are listed: those of an account and region that have a value since that minute.
+pub(super) struct Wanted<'a> {
+    pub(super) of: &'a Namespace,
+    pub(super) since: u32,
+    pub(super) dimensions: &'a dyn Fn(&Dimensions) -> bool,
+}
+
+impl Wanted<'_> {
+    pub(super) fn takes(&self, owner: &Owner) -> bool {
+        let (account, region) = self.of;
+        owner.account == *account && owner.region == *region && (self.dimensions)(&owner.dimensions)
+    }
+}
+
+/// The metrics that there are of something: [`bit`]s.
+pub(super) type Listed = HashMap<Dimensions, u64>;
+
+pub(super) fn bit(metric: Metric) -> u64 {
+    const { assert!(Metric::ALL.len() <= 64) };
+    1 << metric as u64
 }
 
 /// Which data are looked for.

@@ -152,10 +152,13 @@ fn what_no_environment_tells_is_told_from_elsewhere() {
         (Metric::AsyncEventAge, Dimensions::Function(name)),
     ];
     for is_written in [false, true] {
-        let listed: Vec<_> = fixture.metrics.list(&of, 0).into_keys().collect();
+        let listed = fixture.metrics.list(&of, 0, &|_| true);
         assert_eq!(listed, expected, "on the disk: {is_written}");
-        assert!(fixture.metrics.list(&of, crate::log::now()).is_empty());
-        assert!(fixture.metrics.list(&(of.0.clone(), "eu-west-2".into()), 0).is_empty());
+        let of_account = fixture.metrics.list(&of, 0, &|one| *one == Dimensions::Account);
+        assert_eq!(of_account.len(), 2);
+        assert!(fixture.metrics.list(&of, crate::log::now(), &|_| true).is_empty());
+        let elsewhere = (of.0.clone(), "eu-west-2".into());
+        assert!(fixture.metrics.list(&elsewhere, 0, &|_| true).is_empty());
         assert!(fixture.metrics.flush());
     }
 }
