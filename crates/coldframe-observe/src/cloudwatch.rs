@@ -308,6 +308,9 @@ fn list_metrics(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<Valu
         })?,
     };
     let listed = metrics.list(of, recent, &|dimensions| {
+        if filters.is_empty() {
+            return true;
+        }
         let pairs = dimensions.pairs();
         filters.iter().all(|(name, value)| {
             let is = |(key, given): &(&str, &str)| {

@@ -315,13 +315,13 @@ impl Metrics {
             state.kept.snapshot()
         };
         snapshot.list(&wanted, &mut listed);
-        let series = listed.into_iter().flat_map(|(dimensions, metrics)| {
-            let has = move |metric: &&Metric| metrics & series::bit(**metric) != 0;
-            Metric::ALL.iter().filter(has).map(move |metric| (*metric, dimensions.clone()))
+        let mut listed: Vec<_> = listed.into_iter().collect();
+        listed.sort_unstable();
+        let series = Metric::ALL.iter().flat_map(|metric| {
+            let has = |(_, metrics): &&(Dimensions, u64)| metrics & series::bit(*metric) != 0;
+            listed.iter().filter(has).map(|(dimensions, _)| (*metric, dimensions.clone()))
         });
-        let mut series: Vec<_> = series.collect();
-        series.sort_unstable();
-        series
+        series.collect()
     }
 
     /// Forgets what CloudWatch would not give any more.

@@ -312,7 +312,10 @@ impl Visit for List<'_> {
         // Mostly it isn't the first.
         if minute >= self.wanted.since && self.of_group & bit(metric) == 0 {
             self.of_group |= bit(metric);
-            *self.listed.entry(owner.dimensions.clone()).or_default() |= bit(metric);
+            match self.listed.get_mut(&owner.dimensions) {
+                Some(metrics) => *metrics |= bit(metric),
+                None => drop(self.listed.insert(owner.dimensions.clone(), bit(metric))),
+            }
         }
     }
 }
