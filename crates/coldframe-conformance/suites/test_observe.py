@@ -74,6 +74,23 @@ def sam(*words, **options):
     return tools.run(sys.executable, "-m", "samcli", *words, env=environment, **options)
 
 
+def measured(service, metric, statistic="Sum", client=None, **dimensions):
+    """A metric of the last hours: added up over periods, or their maximum."""
+    now = datetime.now(timezone.utc)
+    answer = (client or service.client("cloudwatch")).get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName=metric,
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        StartTime=now - timedelta(hours=2),
+        EndTime=now + timedelta(minutes=5),
+        # All of it in one point, whatever the clock says.
+        Period=86_400,
+        Statistics=[statistic],
+    )
+    assert answer["Label"] == metric, answer
+    return sum(point[statistic] for point in answer["Datapoints"])
+
+
 def milliseconds(at=None):
     return int((time.time() if at is None else at) * 1000)
 
@@ -375,26 +392,100 @@ class Tail(Observed):
             self.assertEqual(found["retentionInDays"], 30)
             ask("delete-retention-policy", *group)
 
+    def test_the_command_line_pages_and_is_refused(self):
+        group = ["--log-group-name", "/paged"]
+        self.logs.create_log_group(logGroupName="/paged")
+        now = milliseconds()
+        for number in range(30):
+            where = {"logGroupName": "/paged", "logStreamName": f"s{number:02}"}
+            self.logs.create_log_stream(**where)
+            # The names say another order than the times.
+            events = [{"timestamp": now - number, "message": f"event {number} {n}"} for n in "ab"]
+            self.logs.put_log_events(**where, logEvents=events)
+        for aws in (AWS, cli_2()):
+
+            def ask(*words, aws=aws):
+                command = [aws, "--output", "json", "logs", *words]
+                return json.loads(tools.run(*command, env=self.environment).stdout)
+
+            def refused(*words, aws=aws):
+                done = subprocess.run(
+                    [aws, "logs", *words], env=self.environment, capture_output=True, text=True
+                )
+                self.assertNotEqual(done.returncode, 0, done.stdout)
+                return done.stderr
+
+            found = ask("filter-log-events", *group, "--page-size", "7")["events"]
+            expected = [f"event {29 - number} {n}" for number in range(30) for n in "ab"]
+            self.assertEqual([event["message"] for event in found], expected)
+            part = ask("filter-log-events", *group, "--page-size", "7", "--max-items", "10")
+            again = ask("filter-log-events", *group, "--starting-token", part["NextToken"])
+            self.assertEqual(part["events"] + again["events"], found)
+            by_time = ["--order-by", "LastEventTime", "--page-size", "4"]
+            streams = ask("describe-log-streams", *group, *by_time, "--descending")["logStreams"]
+            names = [f"s{number:02}" for number in range(30)]
+            self.assertEqual([one["logStreamName"] for one in streams], names)
+            streams = ask("describe-log-streams", *group, "--page-size", "4")["logStreams"]
+            self.assertEqual([one["logStreamName"] for one in streams], names)
+            for words in (
+                ["filter-log-events", *group, "--next-token", "bogus"],
+                ["describe-log-streams", *group, "--next-token", "bogus"],
+                ["describe-log-groups", "--next-token", "b*gus"],
+                ["get-log-events", *group, "--log-stream-name", "s00", "--next-token", "bogus"],
+            ):
+                self.assertIn("The specified nextToken is invalid.", refused(*words))
+            error = refused("filter-log-events", *group, "--limit", "10001")
+            self.assertIn("less than or equal to 10000", error)
+            error = refused("filter-log-events", *group, "--filter-pattern", "{ $.a = ")
+            self.assertIn("Invalid filter pattern", error)
+            pattern = ["--filter-pattern", "[word=event, number>=28, letter=b]"]
+            found = ask("filter-log-events", *group, *pattern)["events"]
+            self.assertEqual([event["message"] for event in found], ["event 29 b", "event 28 b"])
+
+    def follow(self, *command):
+        """Starts what follows a log; it ends with the test."""
+        following = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(following.communicate)
+        self.addCleanup(following.kill)
+        return following
+
+    def read_until(self, following, end):
+        for line in following.stdout:
+            if line.endswith(end):
+                return
+        self.fail(f"it ended without {end!r}")
+
+    def test_a_group_is_deleted_while_it_is_followed(self):
+        name = support.deploy_lab(self.client, "deleted")
+        group = f"/aws/lambda/{name}"
+        support.result_of(self.client, name, "print('first')")
+        theirs = self.follow(cli_2(), "logs", "tail", group, "--follow")
+        self.read_until(theirs, "first\n")
+        ours = [support.BINARY, "logs", name, "--follow", "--endpoint-url", self.service.url]
+        ours = self.follow(*ours)
+        self.read_until(ours, "first\n")
+        self.logs.delete_log_group(logGroupName=group)
+        # As on AWS: its next question is answered with that.
+        self.assertNotEqual(theirs.wait(support.DEADLINE_S), 0)
+        self.assertIn("ResourceNotFoundException", theirs.stderr.read())
+        # The group begins anew, and who was there goes on.
+        support.result_of(self.client, name, "print('second')")
+        self.assertNotIn("first", self.service.log(name))
+        self.read_until(ours, "second\n")
+
     def test_coldframe_logs_follows_as_well(self):
         name = support.deploy_lab(self.client, "ours")
         endpoint = ["--endpoint-url", self.service.url]
-        following = subprocess.Popen(
-            [support.BINARY, "logs", name, "--follow", *endpoint],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            # It may begin to follow before or after.
-            support.result_of(self.client, name, "print('live')")
-            for line in following.stdout:
-                if line.endswith(" live\n"):
-                    break
-            else:
-                self.fail("it ended without the line")
-        finally:
-            following.kill()
-            following.wait()
-            following.stdout.close()
+        following = self.follow(support.BINARY, "logs", name, "--follow", *endpoint)
+        # It may begin to follow before or after.
+        support.result_of(self.client, name, "print('live')")
+        self.read_until(following, " live\n")
         self.assertIn(" live\n", tools.coldframe("logs", name, *endpoint).stdout)
 
 
@@ -490,16 +581,7 @@ class Metrics(Observed):
         }
 
     def sums(self, metric, statistic="Sum", client=None, **dimensions):
-        answer = (client or self.cloudwatch).get_metric_statistics(
-            Namespace="AWS/Lambda",
-            MetricName=metric,
-            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
-            Period=3600,
-            Statistics=[statistic],
-            **self.range(),
-        )
-        self.assertEqual(answer["Label"], metric)
-        return sum(point[statistic] for point in answer["Datapoints"])
+        return measured(self.service, metric, statistic, client, **dimensions)
 
     def test_invocations_are_counted(self):
         of_it = {"FunctionName": self.name}
@@ -654,17 +736,210 @@ class Throttled(unittest.TestCase):
             client.invoke(FunctionName=name)
         gate.open("held")
         held.result()
-        now = datetime.now(timezone.utc)
-        answer = service.client("cloudwatch").get_metric_statistics(
-            Namespace="AWS/Lambda",
-            MetricName="Throttles",
-            Dimensions=[{"Name": "FunctionName", "Value": name}],
-            Period=3600,
-            Statistics=["Sum"],
-            StartTime=now - timedelta(hours=1),
-            EndTime=now + timedelta(minutes=5),
+        self.assertEqual(measured(service, "Throttles", FunctionName=name), 1)
+
+
+# Answers with the status that its path names, or fails.
+STATUS = {
+    "app.py": """
+def handler(event, context):
+    return {"statusCode": int(event["rawPath"].strip("/")), "body": ""}
+"""
+}
+
+
+class Measured(Observed):
+    """What no invocation's report tells. Spec: service-api.md §10.1."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.gate = support.Gate()
+        cls.addClassCleanup(cls.gate.close)
+        cls.options = ("--async-retry-scale", "0.001", "--allow-host-port", str(cls.gate.port))
+        super().setUpClass()
+
+    def of(self, name, metric, statistic="Sum", **dimensions):
+        return measured(self.service, metric, statistic, FunctionName=name, **dimensions)
+
+    def gauge(self, name, function):
+        _, _, text = self.service.request("GET", "/metrics")
+        pattern = rf'^{name}{{.*function="{function}"}} (\S+)$'
+        found = re.findall(pattern, text.decode(), re.MULTILINE)
+        return float(found[0]) if found else None
+
+    def test_requests_of_function_urls(self):
+        support.deploy(self.client, "served", STATUS)
+        url = self.client.create_function_url_config(FunctionName="served", AuthType="NONE")
+        place = "/_url/" + url["FunctionUrl"].split("//")[1].split(".")[0]
+        for path in ["200", "404", "503", "odd"]:
+            status, _, _ = self.service.request("GET", f"{place}/{path}")
+            self.assertEqual(status, int(path) if path != "odd" else 502)
+        for dimensions in ({}, {"Resource": "served:$LATEST"}):
+            self.assertEqual(self.of("served", "UrlRequestCount", **dimensions), 4)
+            self.assertEqual(self.of("served", "Url4xxCount", **dimensions), 1)
+            self.assertEqual(self.of("served", "Url5xxCount", **dimensions), 2)
+            latency = self.of("served", "UrlRequestLatency", "Minimum", **dimensions)
+            self.assertGreater(latency, 0.1)
+            self.assertLess(latency, 60_000)
+        self.assertEqual(self.gauge("coldframe_lambda_url_request_count_total", "served"), 4)
+
+    def test_events_that_come_and_are_lost(self):
+        name = support.deploy_lab(
+            self.client, "late", DeadLetterConfig={"TargetArn": "arn:aws:sns:us-east-1:000000000000:t"}
         )
-        self.assertEqual(sum(point["Sum"] for point in answer["Datapoints"]), 1)
+        # Neither of them can be reached.
+        queue = "arn:aws:sqs:us-east-1:000000000000:q"
+        self.client.put_function_event_invoke_config(
+            FunctionName=name,
+            MaximumRetryAttempts=1,
+            DestinationConfig={"OnFailure": {"Destination": queue}},
+        )
+        event = json.dumps({"code": "raise ValueError('never')"})
+        self.client.invoke(FunctionName=name, InvocationType="Event", Payload=event)
+        for metric in ("AsyncEventsDropped", "DeadLetterErrors", "DestinationDeliveryFailures"):
+            support.wait_until(lambda metric=metric: self.of(name, metric) == 1, metric)
+        for dimensions in ({}, {"Resource": f"{name}:$LATEST"}):
+            self.assertEqual(self.of(name, "AsyncEventsReceived", **dimensions), 1)
+            self.assertEqual(self.of(name, "AsyncEventAge", "SampleCount", **dimensions), 2)
+            # The second attempt came after its 60 ms.
+            age = self.of(name, "AsyncEventAge", "Maximum", **dimensions)
+            self.assertGreaterEqual(age, 60)
+            self.assertLess(age, 60_000)
+            self.assertEqual(self.of(name, "Errors", **dimensions), 2)
+
+    def test_provisioned_concurrency(self):
+        name = support.deploy_lab(self.client, "ready")
+        self.client.publish_version(FunctionName=name)
+        version = {"FunctionName": name, "Qualifier": "1"}
+        self.client.put_provisioned_concurrency_config(**version, ProvisionedConcurrentExecutions=1)
+
+        def is_ready():
+            found = self.client.get_provisioned_concurrency_config(**version)
+            return found["Status"] == "READY"
+
+        support.wait_until(is_ready, "it is ready")
+        utilization = "coldframe_lambda_provisioned_concurrency_utilization"
+        self.assertEqual(self.gauge(utilization, name), 0)
+        event = {"code": f"meet({self.gate.port}, 'ready')"}
+        call = lambda: support.invoke(self.client, name, event, Qualifier="1")
+        running = support.together(call, call)
+        self.gate.wait_for("ready", 2)
+        self.assertEqual(self.gauge(utilization, name), 1)
+        self.assertEqual(self.gauge("coldframe_lambda_concurrent_executions", name), 2)
+        self.assertEqual(self.gauge("coldframe_lambda_unreserved_concurrent_executions", ""), 1)
+        self.assertEqual(self.gauge("coldframe_lambda_claimed_account_concurrency", ""), 2)
+        self.gate.open("ready")
+        for one in running:
+            self.assertIsNone(one.result().error)
+        for dimensions in ({}, {"Resource": f"{name}:1"}):
+            of = lambda metric, statistic="Sum": self.of(name, metric, statistic, **dimensions)
+            self.assertEqual(of("ProvisionedConcurrencyInvocations"), 1)
+            self.assertEqual(of("ProvisionedConcurrencySpilloverInvocations"), 1)
+            self.assertEqual(of("ProvisionedConcurrencyUtilization", "Maximum"), 1)
+            self.assertEqual(of("ProvisionedConcurrentExecutions", "Maximum"), 1)
+        whole = lambda metric: measured(self.service, metric, "Maximum")
+        self.assertGreaterEqual(whole("ClaimedAccountConcurrency"), 2)
+        self.assertGreaterEqual(whole("UnreservedConcurrentExecutions"), 1)
+        self.assertEqual(self.of(name, "UnreservedConcurrentExecutions", "Maximum"), 0)
+        support.wait_until(lambda: self.gauge(utilization, name) == 0, "it rests")
+
+
+class KeptMetrics(unittest.TestCase):
+    """Metrics on the disk."""
+
+    def setUp(self):
+        self.data = self.enterContext(tempfile.TemporaryDirectory())
+
+    def bytes(self):
+        return sum(path.stat().st_size for path in Path(self.data).glob("metrics/*"))
+
+    def check(self, service, name, count):
+        of_it = {"FunctionName": name}
+        self.assertEqual(measured(service, "Invocations", **of_it), count)
+        self.assertEqual(measured(service, "Duration", "SampleCount", **of_it), count)
+        listed = service.client("cloudwatch").list_metrics(MetricName="Invocations")["Metrics"]
+        dimensions = [[one["Name"] for one in metric["Dimensions"]] for metric in listed]
+        self.assertEqual(dimensions, [[], ["FunctionName"], ["FunctionName", "Resource"]])
+
+    def test_metrics_survive_a_restart_a_kill_and_a_torn_end(self):
+        with support.Service(data=self.data) as service:
+            name = support.deploy_lab(service.client(), "remembered")
+            for _ in range(3):
+                support.result_of(service.client(), name, "result = 1")
+        service = support.Service(data=self.data).start()
+        self.check(service, name, 3)
+        support.result_of(service.client(), name, "result = 1")
+        # What could be read is there after a kill…
+        self.check(service, name, 4)
+        service.kill()
+        service = support.Service(data=self.data).start()
+        self.check(service, name, 4)
+        before = self.bytes()
+        support.result_of(service.client(), name, "result = 1")
+        # …and what nobody has read, after some seconds.
+        support.wait_until(lambda: self.bytes() > before, "it is written")
+        service.kill()
+        (kept,) = Path(self.data).glob("metrics/*")
+        whole = kept.read_bytes()
+        kept.write_bytes(whole + whole[:100])
+        with support.Service(data=self.data) as service:
+            self.check(service, name, 5)
+            self.assertIn("the end of metrics was torn", service.stderr())
+        self.assertEqual(kept.read_bytes()[: len(whole)], whole)
+        damaged = bytearray(whole)
+        damaged[30] ^= 1
+        kept.write_bytes(damaged)
+        with support.Service(data=self.data) as service:
+            # Less is known, and all else goes on.
+            self.assertLess(measured(service, "Invocations", FunctionName=name), 5)
+            self.assertIn("metrics are damaged", service.stderr())
+            support.result_of(service.client(), name, "result = 1")
+            self.assertGreater(measured(service, "Invocations", FunctionName=name), 0)
+
+    def test_an_ephemeral_service_keeps_none(self):
+        with support.Service() as service:
+            name = support.deploy_lab(service.client(), "forgotten")
+            support.result_of(service.client(), name, "result = 1")
+            self.check(service, name, 1)
+        with support.Service() as service:
+            self.assertEqual(measured(service, "Invocations", FunctionName=name), 0)
+            self.assertEqual(service.client("cloudwatch").list_metrics()["Metrics"], [])
+
+    def test_a_full_disk_stops_nothing(self):
+        small = Path(self.data) / "small"
+        small.mkdir()
+        tools.run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small)
+        try:
+            with support.Service(data=str(small)) as service:
+                client = service.client()
+                name = support.deploy_lab(client, "full")
+                support.result_of(client, name, "result = 1")
+                self.check(service, name, 1)
+                filler = small / "filler"
+                with self.assertRaises(OSError), filler.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(b"x" * 4096)
+                for _ in range(3):
+                    support.result_of(client, name, "result = 1")
+                # A page may have room left: metrics are asked for until none has.
+                def is_full():
+                    support.result_of(client, name, "result = 1")
+                    self.count = measured(service, "Invocations", FunctionName=name)
+                    return "metrics cannot be written" in service.stderr()
+
+                support.wait_until(is_full, "the disk is full")
+                self.check(service, name, self.count)
+                self.assertEqual(service.stderr().count("metrics cannot be written"), 1)
+                filler.unlink()
+                before = self.sizes(small)
+                support.wait_until(lambda: self.sizes(small) > before, "it is written again")
+            with support.Service(data=str(small)) as service:
+                self.check(service, name, self.count)
+        finally:
+            tools.run("umount", small)
+
+    def sizes(self, data):
+        return sum(path.stat().st_size for path in data.glob("metrics/*"))
 
 
 class Receiver:
