@@ -26,7 +26,7 @@ pub enum ObjectError {
     /// Larger than any package may be.
     #[error("the object is too large")]
     TooLarge,
-    #[error("the S3 endpoint cannot be used: {0}")]
+    #[error("the S3 of --s3-endpoint cannot be used: {0}")]
     Unreachable(String),
 }
 

@@ -1,74 +1,55 @@
 //! Signed requests to other services, at endpoints that were configured.
 
-use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
-use coldframe_core::sigv4;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::http::uri::Authority;
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use coldframe_client::{Credentials, Endpoint, Limits, Request, Signature};
+use hyper::{Method, StatusCode};
 
 use crate::Options;
 
-/// A whole exchange.
-const TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Of an answer, bytes: none that matters is longer.
-const ANSWER_BYTES_MAX: usize = 256 << 10;
+const LIMITS: Limits = Limits { time: Duration::from_secs(30), answer_bytes: 256 << 10 };
 
 /// Of an answer that is an error, bytes shown.
 const SHOWN_BYTES_MAX: usize = 500;
 
-/// `http://HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    authority: Authority,
+/// A service that destinations lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Sqs,
+    Sns,
+    EventBridge,
+    S3,
 }
 
-/// No such endpoint can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EndpointError {
-    #[error("https is not supported yet: put a proxy in front that speaks http here")]
-    Https,
-    #[error("an endpoint is http://HOST:PORT")]
-    Malformed,
-}
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        if text.starts_with("https:") {
-            return Err(EndpointError::Https);
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sqs => "SQS",
+            Self::Sns => "SNS",
+            Self::EventBridge => "EventBridge",
+            Self::S3 => "S3",
         }
-        let rest = text.strip_prefix("http://").ok_or(EndpointError::Malformed)?;
-        let authority: Authority =
-            rest.trim_end_matches('/').parse().map_err(|_| EndpointError::Malformed)?;
-        if authority.host().is_empty() || authority.as_str().contains('@') {
-            return Err(EndpointError::Malformed);
+    }
+
+    fn signing_name(self) -> &'static str {
+        match self {
+            Self::Sqs => "sqs",
+            Self::Sns => "sns",
+            Self::EventBridge => "events",
+            Self::S3 => "s3",
         }
-        Ok(Self { authority })
-    }
-}
-
-impl Endpoint {
-    pub fn authority(&self) -> &Authority {
-        &self.authority
     }
 
-    /// What is connected to.
-    fn address(&self) -> (&str, u16) {
-        let host = self.authority.host().trim_matches(['[', ']']);
-        (host, self.authority.port_u16().unwrap_or(80))
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.authority)
+    /// What an operator sets the endpoint by.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Sqs => "--sqs-endpoint",
+            Self::Sns => "--sns-endpoint",
+            Self::EventBridge => "--eventbridge-endpoint",
+            Self::S3 => "--s3-endpoint",
+        }
     }
 }
 
@@ -81,36 +62,33 @@ pub struct Endpoints {
     pub s3: Option<Endpoint>,
 }
 
-/// What requests are signed with.
-#[derive(Clone)]
-pub struct Credentials {
-    pub access_key: String,
-    pub secret_key: String,
-    pub session_token: Option<String>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
+impl Endpoints {
+    pub(crate) fn of(&self, service: Service) -> Result<&Endpoint, Error> {
+        let endpoint = match service {
+            Service::Sqs => &self.sqs,
+            Service::Sns => &self.sns,
+            Service::EventBridge => &self.eventbridge,
+            Service::S3 => &self.s3,
+        };
+        let (name, flag) = (service.name(), service.flag());
+        endpoint.as_ref().ok_or(Error::NoEndpoint { name, flag })
     }
 }
 
 /// A request did not do what it was for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("no endpoint of {0} is configured")]
-    NoEndpoint(&'static str),
+    #[error("no endpoint of {name} is configured: {flag} does")]
+    NoEndpoint { name: &'static str, flag: &'static str },
     #[error("{0} is no destination that can be spoken to")]
     NoDestination(String),
-    #[error("cannot reach {0}")]
-    Connect(String, #[source] std::io::Error),
-    #[error("the service did not answer in time")]
-    Timeout,
-    #[error("the service cannot be spoken to")]
-    Http(#[source] hyper::Error),
-    #[error("the request cannot be made")]
-    Request(#[source] hyper::http::Error),
-    #[error("the service's answer was cut or is too long")]
+    #[error("the service of {flag} cannot be used")]
+    Unreached {
+        flag: &'static str,
+        #[source]
+        error: coldframe_client::Error,
+    },
+    #[error("the service's answer is none of its kind")]
     Answer,
     #[error("the service answered {status}: {body}")]
     Status { status: u16, body: String },
@@ -123,114 +101,52 @@ impl Error {
     /// Trying again would give the same.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::NoEndpoint(_) | Self::NoDestination(_) | Self::Request(_) => true,
+            Self::NoEndpoint { .. } | Self::NoDestination(_) => true,
             Self::Status { status, .. } => *status < 500 && *status != 429 && *status != 408,
-            Self::Connect(..)
-            | Self::Timeout
-            | Self::Http(_)
-            | Self::Answer
-            | Self::NotTaken(_) => false,
+            // Whoever set the endpoint or its certificates wrong may set them right in time.
+            Self::Unreached { error, .. } => {
+                matches!(error.why, coldframe_client::Why::Request(_))
+            }
+            Self::Answer | Self::NotTaken(_) => false,
         }
     }
 }
 
 /// A request to be signed.
 pub(crate) struct Signed<'a> {
-    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) service: Service,
     pub(crate) method: Method,
     /// Percent-encoded.
     pub(crate) path: &'a str,
     pub(crate) region: &'a str,
-    /// The signing name.
-    pub(crate) service: &'static str,
     pub(crate) headers: &'a [(&'static str, &'a str)],
     pub(crate) body: Bytes,
 }
 
 /// Sends it; any answer but success is an error. The answer's body.
-pub(crate) async fn send(options: &Options, request: Signed<'_>) -> Result<Bytes, Error> {
-    tokio::time::timeout(TIMEOUT, exchange(options, request)).await.map_err(|_| Error::Timeout)?
-}
-
-async fn exchange(options: &Options, signed: Signed<'_>) -> Result<Bytes, Error> {
-    let request = sign(&options.credentials, &signed)?;
-    let address = signed.endpoint.address();
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
-    let stream = connect.await.map_err(|_| Error::Timeout)?;
-    let stream = stream.map_err(|error| Error::Connect(signed.endpoint.url(), error))?;
-    let _ = stream.set_nodelay(true);
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.map_err(Error::Http);
-    let result = match answer {
-        Ok(answer) => {
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| Error::Answer).map(|body| body.to_bytes());
-            body.and_then(
-                |body| if status.is_success() { Ok(body) } else { Err(refused(status, &body)) },
-            )
-        }
-        Err(error) => Err(error),
+pub(crate) async fn send(options: &Options, signed: Signed<'_>) -> Result<Bytes, Error> {
+    let credentials: &Credentials = &options.credentials;
+    let (region, service) = (signed.region, signed.service.signing_name());
+    let request = Request {
+        endpoint: options.endpoints.of(signed.service)?,
+        method: signed.method,
+        target: signed.path,
+        headers: signed.headers,
+        body: signed.body,
+        signature: Some(Signature { credentials, region, service }),
+        limits: LIMITS,
     };
-    connection.abort();
-    result
+    let answer = options.client.send(request).await;
+    let flag = signed.service.flag();
+    let answer = answer.map_err(|error| Error::Unreached { flag, error })?;
+    if answer.status.is_success() {
+        Ok(answer.body)
+    } else {
+        Err(refused(answer.status, &answer.body))
+    }
 }
 
-fn refused(status: hyper::StatusCode, body: &[u8]) -> Error {
+fn refused(status: StatusCode, body: &[u8]) -> Error {
     let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES_MAX)]).into_owned();
     Error::Status { status: status.as_u16(), body }
-}
-
-fn sign(credentials: &Credentials, signed: &Signed<'_>) -> Result<Request<Full<Bytes>>, Error> {
-    let mut headers = vec![("host", signed.endpoint.authority.as_str())];
-    headers.extend_from_slice(signed.headers);
-    let request = sigv4::Request {
-        method: signed.method.as_str(),
-        path: signed.path,
-        query: "",
-        headers: &headers,
-    };
-    let credentials = sigv4::Credentials {
-        access_key: &credentials.access_key,
-        secret_key: &credentials.secret_key,
-        session_token: credentials.session_token.as_deref(),
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let scope = (signed.region, signed.service);
-    let body_sha256 = sigv4::sha256_hex(&signed.body);
-    let added = sigv4::sign(&request, &body_sha256, &credentials, scope, now);
-    let mut request = Request::builder().method(&signed.method).uri(signed.path);
-    for (name, value) in &headers {
-        request = request.header(*name, *value);
-    }
-    for (name, value) in added {
-        request = request.header(name, value);
-    }
-    request.body(Full::new(signed.body.clone())).map_err(Error::Request)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_are_plain_http() {
-        let check = |text: &str, address: Result<(&str, u16), EndpointError>| {
-            let found = text.parse::<Endpoint>();
-            let found = found.as_ref().map(Endpoint::address).map_err(|error| *error);
-            assert_eq!(found, address, "{text}");
-        };
-        check("http://127.0.0.1:5000", Ok(("127.0.0.1", 5000)));
-        check("http://127.0.0.1:5000/", Ok(("127.0.0.1", 5000)));
-        check("http://minio", Ok(("minio", 80)));
-        check("http://[::1]", Ok(("::1", 80)));
-        check("http://[::1]:9000", Ok(("::1", 9000)));
-        check("https://sqs.eu-west-1.amazonaws.com", Err(EndpointError::Https));
-        check("http://host/path", Err(EndpointError::Malformed));
-        check("http://user@host", Err(EndpointError::Malformed));
-        check("http://", Err(EndpointError::Malformed));
-        check("127.0.0.1:5000", Err(EndpointError::Malformed));
-    }
 }

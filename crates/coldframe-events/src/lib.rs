@@ -22,6 +22,7 @@ mod record;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use coldframe_client::{Client, Credentials};
 use coldframe_core::asynchronous::{
     AsyncInvocation, AsyncInvoker, Functions, NoSuchDestination, NotKept,
 };
@@ -33,7 +34,7 @@ use coldframe_store::{FunctionKey, Store};
 use tokio::sync::{Notify, oneshot};
 
 use self::admission::Admission;
-pub use self::client::{Credentials, Endpoint, EndpointError, Endpoints};
+pub use self::client::Endpoints;
 
 /// What the room may be told.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Options {
     pub time_scale: f64,
     /// Where other services are.
     pub endpoints: Endpoints,
+    /// What speaks to them.
+    pub client: Client,
     /// What requests to them are signed with.
     pub credentials: Credentials,
 }

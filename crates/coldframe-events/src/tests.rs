@@ -220,6 +220,7 @@ fn fixture_of(store: Store, concurrency: usize, time_scale: f64) -> Fixture {
         memory_mb: 1_000_000,
         time_scale,
         endpoints: Endpoints::default(),
+        client: Client::default(),
         credentials: Credentials {
             access_key: "test".into(),
             secret_key: "test".into(),

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the Lambda API until SIGTERM or Ctrl-C.
-    Up(Up),
+    Up(Box<Up>),
     /// Deploy a directory to a service of its own, invoke it a few times, show what happened.
     Run(Run),
     /// Show the execution environments of a running service.
@@ -87,10 +87,11 @@ pub(crate) struct Service {
     #[arg(long = "allow-host-port", value_name = "PORT")]
     pub(crate) allow_host_port: Vec<u16>,
     /// The S3 that code is fetched from when a request names a bucket, and that records of events go
-    /// to: http://HOST:PORT. Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY if
-    /// they are set.
+    /// to: http://HOST:PORT or https://HOST:PORT. Requests are signed with AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY if they are set; certificates are believed by AWS_CA_BUNDLE,
+    /// SSL_CERT_FILE, or the system's store.
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
-    pub(crate) s3_endpoint: Option<coldframe_events::Endpoint>,
+    pub(crate) s3_endpoint: Option<coldframe_client::Endpoint>,
     /// Size of all logs together on the disk: the oldest go first.
     #[arg(long, default_value_t = 1024, value_name = "MB")]
     pub(crate) log_storage: u64,
@@ -116,13 +117,13 @@ pub(crate) struct Events {
     pub(crate) async_retry_scale: f64,
     /// Where SQS is, for destinations and dead letters.
     #[arg(long, env = "AWS_ENDPOINT_URL_SQS", value_name = "URL")]
-    pub(crate) sqs_endpoint: Option<coldframe_events::Endpoint>,
+    pub(crate) sqs_endpoint: Option<coldframe_client::Endpoint>,
     /// Where SNS is, for destinations and dead letters.
     #[arg(long, env = "AWS_ENDPOINT_URL_SNS", value_name = "URL")]
-    pub(crate) sns_endpoint: Option<coldframe_events::Endpoint>,
+    pub(crate) sns_endpoint: Option<coldframe_client::Endpoint>,
     /// Where EventBridge is, for destinations.
     #[arg(long, env = "AWS_ENDPOINT_URL_EVENTBRIDGE", value_name = "URL")]
-    pub(crate) eventbridge_endpoint: Option<coldframe_events::Endpoint>,
+    pub(crate) eventbridge_endpoint: Option<coldframe_client::Endpoint>,
 }
 
 /// `None`: as fast as they come.

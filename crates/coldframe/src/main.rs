@@ -42,7 +42,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Up(options) => {
             // The nursery is forked before any thread exists.
             let instance = instance::Instance::start(&options.service)?;
-            runtime()?.block_on(up::up(options, instance))
+            runtime()?.block_on(up::up(*options, instance))
         }
         Command::Run(options) => {
             let instance = instance::Instance::start(&options.service())?;

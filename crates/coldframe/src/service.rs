@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::Context;
 use bytes::Bytes;
 use coldframe_api::{Authentication, Peer, Place, Service as Api};
+use coldframe_client::{Client, Credentials, Trust};
 use coldframe_engine::{Engine, HostRuntimes, Options};
 use coldframe_events::Events;
 use coldframe_image::PackageStore;
@@ -95,7 +96,7 @@ impl Service {
             .with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().context("cannot listen")?;
         let driver = Arc::new(driver(&mut instance, options)?);
-        let otlp = OtlpOptions::from_variables(|name| std::env::var(name).ok());
+        let otlp = OtlpOptions::from_variables(variable);
         let otlp = otlp.unwrap_or_else(|why| {
             // Set for other programs, perhaps.
             tracing::warn!(why, "telemetry is not sent on");
@@ -123,7 +124,8 @@ impl Service {
         let store = Store::open((!instance.ephemeral).then_some(store.as_path()))
             .context("cannot open the store")?;
         let observer = Arc::new(observe.clone());
-        let events = Events::open(&store, events(options, memory_mb), observer)
+        let client = Client::new(Trust::from_variable("AWS_CA_BUNDLE", variable));
+        let events = Events::open(&store, events(options, memory_mb, client.clone()), observer)
             .context("cannot read the queue of asynchronous invocations")?;
         let events = Arc::new(events);
         let packages = PackageStore::open(instance.data.join("packages"))
@@ -145,7 +147,7 @@ impl Service {
         let mut api =
             Api::new(store, packages, invoker.clone(), queue, engine.clone(), &api_options)
                 .context("cannot read the store")?;
-        api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone())));
+        api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone(), client)));
         let api = Arc::new(api);
         events.start(api.clone(), invoker);
         if !instance.ephemeral {
@@ -186,8 +188,15 @@ impl Service {
     }
 }
 
-fn events(options: &arguments::Service, memory_mb: u64) -> coldframe_events::Options {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn events(
+    options: &arguments::Service,
+    memory_mb: u64,
+    client: Client,
+) -> coldframe_events::Options {
     let given = &options.events;
     coldframe_events::Options {
         concurrency: options.concurrency,
@@ -199,12 +208,13 @@ fn events(options: &arguments::Service, memory_mb: u64) -> coldframe_events::Opt
             eventbridge: given.eventbridge_endpoint.clone(),
             s3: options.s3_endpoint.clone(),
         },
+        client,
         // Most services of one's own take any.
-        credentials: coldframe_events::Credentials {
-            access_key: variable("AWS_ACCESS_KEY_ID").unwrap_or_else(|| "test".to_owned()),
-            secret_key: variable("AWS_SECRET_ACCESS_KEY").unwrap_or_else(|| "test".to_owned()),
-            session_token: variable("AWS_SESSION_TOKEN"),
-        },
+        credentials: Credentials::from_variables(variable).unwrap_or_else(|| Credentials {
+            access_key: "test".to_owned(),
+            secret_key: "test".to_owned(),
+            session_token: None,
+        }),
     }
 }
 

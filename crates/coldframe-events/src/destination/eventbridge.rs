@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Letter;
 use crate::Options;
-use crate::client::{Error, Signed, send};
+use crate::client::{Error, Service, Signed, send};
 
 /// `PutEvents`
 pub(super) async fn put(
@@ -14,8 +14,6 @@ pub(super) async fn put(
     region: &str,
     bus: &str,
 ) -> Result<(), Error> {
-    let endpoint = options.endpoints.eventbridge.as_ref();
-    let endpoint = endpoint.ok_or(Error::NoEndpoint("EventBridge"))?;
     let how = if letter.success { "Success" } else { "Failure" };
     let mut entry = json!({
         "Source": "lambda",
@@ -28,11 +26,10 @@ pub(super) async fn put(
         entry["TraceHeader"] = json!(trace);
     }
     let request = Signed {
-        endpoint,
+        service: Service::EventBridge,
         method: Method::POST,
         path: "/",
         region,
-        service: "events",
         headers: &[
             ("content-type", "application/x-amz-json-1.1"),
             ("x-amz-target", "AWSEvents.PutEvents"),

@@ -4,21 +4,19 @@ use hyper::Method;
 
 use super::Letter;
 use crate::Options;
-use crate::client::{Error, Signed, send};
+use crate::client::{Error, Service, Signed, send};
 use crate::record::strftime;
 
 /// `PutObject`. The same record has the same key, however often it is sent.
 pub(super) async fn put(options: &Options, letter: &Letter<'_>, bucket: &str) -> Result<(), Error> {
-    let endpoint = options.endpoints.s3.as_ref().ok_or(Error::NoEndpoint("S3"))?;
     let function = &letter.function.name;
     let time = strftime(letter.at, "%Y/%m/%d/%Y-%m-%dT%H.%M.%S");
     let path = format!("/{bucket}/aws/lambda/async/{function}/{time}-{}", letter.request_id);
     let request = Signed {
-        endpoint,
+        service: Service::S3,
         method: Method::PUT,
         path: &path,
         region: &letter.function.region,
-        service: "s3",
         headers: &[("content-type", "application/json")],
         body: letter.body.to_owned().into(),
     };

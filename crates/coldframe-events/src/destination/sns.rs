@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::Letter;
 use crate::Options;
-use crate::client::{Error, Signed, send};
+use crate::client::{Error, Service, Signed, send};
 
 /// `Publish`
 pub(super) async fn publish(
@@ -12,7 +12,6 @@ pub(super) async fn publish(
     letter: &Letter<'_>,
     region: &str,
 ) -> Result<(), Error> {
-    let endpoint = options.endpoints.sns.as_ref().ok_or(Error::NoEndpoint("SNS"))?;
     let mut form = String::from("Action=Publish&Version=2010-03-31");
     let mut put = |name: &str, value: &str| {
         form.push('&');
@@ -29,11 +28,10 @@ pub(super) async fn publish(
         put(&format!("{entry}.Value.StringValue"), &value);
     }
     let request = Signed {
-        endpoint,
+        service: Service::Sns,
         method: Method::POST,
         path: "/",
         region,
-        service: "sns",
         headers: &[("content-type", "application/x-www-form-urlencoded; charset=utf-8")],
         body: form.into(),
     };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Letter;
 use crate::Options;
-use crate::client::{Endpoint, Error, Signed, send as send_signed};
+use crate::client::{Error, Service, Signed, send as send_signed};
 
 /// `SendMessage`
 pub(super) async fn send(
@@ -16,9 +16,9 @@ pub(super) async fn send(
     account: &str,
     name: &str,
 ) -> Result<(), Error> {
-    let endpoint = options.endpoints.sqs.as_ref().ok_or(Error::NoEndpoint("SQS"))?;
+    let endpoint = options.endpoints.of(Service::Sqs)?;
     let mut body = json!({
-        "QueueUrl": format!("{}/{account}/{name}", endpoint.url()),
+        "QueueUrl": format!("{}/{account}/{name}", endpoint),
         "MessageBody": letter.body,
     });
     let attribute = |kind: &str, value: &str| json!({ "DataType": kind, "StringValue": value });
@@ -33,7 +33,7 @@ pub(super) async fn send(
     if let Some(trace) = letter.trace_header {
         body["MessageSystemAttributes"] = json!({ "AWSTraceHeader": attribute("String", trace) });
     }
-    call(options, endpoint, region, "AmazonSQS.SendMessage", &body).await
+    call(options, region, "AmazonSQS.SendMessage", &body).await
 }
 
 /// `GetQueueUrl`
@@ -43,9 +43,8 @@ pub(super) async fn check(
     account: &str,
     name: &str,
 ) -> Result<(), NoSuchDestination> {
-    let Some(endpoint) = &options.endpoints.sqs else { return Ok(()) };
     let body = json!({ "QueueName": name, "QueueOwnerAWSAccountId": account });
-    match call(options, endpoint, region, "AmazonSQS.GetQueueUrl", &body).await {
+    match call(options, region, "AmazonSQS.GetQueueUrl", &body).await {
         Err(Error::Status { body, .. })
             if body.contains("QueueDoesNotExist") || body.contains("NonExistentQueue") =>
         {
@@ -56,19 +55,12 @@ pub(super) async fn check(
     }
 }
 
-async fn call(
-    options: &Options,
-    endpoint: &Endpoint,
-    region: &str,
-    target: &str,
-    body: &Value,
-) -> Result<(), Error> {
+async fn call(options: &Options, region: &str, target: &str, body: &Value) -> Result<(), Error> {
     let request = Signed {
-        endpoint,
+        service: Service::Sqs,
         method: Method::POST,
         path: "/",
         region,
-        service: "sqs",
         headers: &[("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target)],
         body: body.to_string().into(),
     };
