@@ -66,6 +66,17 @@ async fn invoke(
             return finish(place, lease, Vec::new());
         }
     };
+    // A function that keeps tenants apart can't run for none, and another knows of none.
+    let tenant_id = match (target.version.tenant_isolation, tenant_id) {
+        (true, None) => {
+            let request_id = event.request_id;
+            tracing::warn!(function = %arn, %request_id, "an event has no tenant, which its function needs");
+            measure(Metric::AsyncEventsDropped, 1.0);
+            return finish(place, lease, Vec::new());
+        }
+        (true, tenant_id) => tenant_id,
+        (false, _) => None,
+    };
     let limits = Limits {
         retries_max: target.retries_max,
         age_max: target.age_max,
@@ -95,7 +106,7 @@ async fn invoke(
             request_payload: &event.payload,
             response,
         };
-        tellings(&ended, &event, function, &target)
+        tellings(&ended, &event, (function, tenant_id.as_deref()), &target)
     };
     if target.switched_off {
         return finish(
@@ -116,7 +127,7 @@ async fn invoke(
         cognito_identity: None,
         trace_header: event.trace_header.clone(),
         wants_log_tail: false,
-        tenant_id,
+        tenant_id: tenant_id.clone(),
     });
     let answer = answer.await;
     let outcome = match &answer {
@@ -151,7 +162,7 @@ async fn invoke(
 fn tellings(
     ended: &Ended<'_>,
     event: &Event,
-    function: &FunctionKey,
+    (function, tenant_id): (&FunctionKey, Option<&str>),
     target: &AsyncTarget,
 ) -> Vec<Event> {
     let success = ended.condition == Condition::Success;
@@ -159,10 +170,11 @@ fn tellings(
     let mut tellings = Vec::new();
     if let Some(destination) = destination {
         let (request_id, work) = match Destination::parse(destination) {
-            // A new invocation, of another function.
+            // A new invocation, of another function, for the same tenant.
             Some(Destination::Function { function, qualifier }) => {
                 let function = FunctionKey::from(&function);
-                let work = Work::Invoke { function, qualifier, tenant_id: None };
+                let tenant_id = tenant_id.map(str::to_owned);
+                let work = Work::Invoke { function, qualifier, tenant_id };
                 (Uuid::new_v4().into(), work)
             }
             _ => (event.request_id, deliver_to(destination, ended, function, false)),

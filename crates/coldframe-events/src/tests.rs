@@ -34,6 +34,8 @@ struct Fake {
     targets: Mutex<HashMap<String, AsyncTarget>>,
     /// Name, request id and payload of each attempt.
     seen: Mutex<Vec<(String, RequestId, String)>>,
+    /// Name and tenant of each attempt.
+    tenants: Mutex<Vec<(String, Option<String>)>>,
     changed: Notify,
     gate: tokio::sync::watch::Sender<bool>,
 }
@@ -124,6 +126,8 @@ impl Invoker for Fake {
             let acts = acts.get_mut(&name).unwrap();
             if acts.len() > 1 { acts.remove(0) } else { acts[0] }
         };
+        let tenant_id = invocation.tenant_id.as_deref().map(str::to_owned);
+        lock(&self.tenants).push((name.clone(), tenant_id));
         lock(&self.seen).push((name, invocation.request_id, payload));
         self.changed.notify_waiters();
         let answer = |payload: &'static str, function_error| {
@@ -238,6 +242,10 @@ impl Fixture {
     }
 
     async fn send(&self, name: &str, payload: &str) -> RequestId {
+        self.send_for(name, payload, None).await
+    }
+
+    async fn send_for(&self, name: &str, payload: &str, tenant: Option<&str>) -> RequestId {
         let request_id = Uuid::new_v4().into();
         let invocation = AsyncInvocation {
             request_id,
@@ -245,7 +253,7 @@ impl Fixture {
             qualifier: None,
             payload: payload.to_owned().into(),
             trace_header: None,
-            tenant_id: None,
+            tenant_id: tenant.map(Into::into),
         };
         self.events.enqueue(invocation).await.unwrap();
         request_id
@@ -445,6 +453,52 @@ async fn events_of_a_deleted_function_are_dropped() {
     fixture.start();
     fixture.fake.wait_for("g", 1).await;
     assert_eq!(fixture.fake.wait_for("f", 1).await, [(kept, "later".to_owned())]);
+    fixture.check_done().await;
+}
+
+#[tokio::test]
+async fn a_record_is_for_the_tenant_of_its_invocation() {
+    let fixture = fixture(4, 1.0);
+    let function = |name: &str, isolated, told: Option<&str>| {
+        fixture.fake.function(name, &[Act::Succeed], |target| {
+            let version =
+                FunctionVersion { tenant_isolation: isolated, ..(*target.version).clone() };
+            target.version = Arc::new(version);
+            target.on_success = told.map(|name| arn(name).to_string());
+        });
+    };
+    function("isolated", true, Some("also isolated"));
+    function("also isolated", true, Some("open"));
+    function("open", false, Some("never told"));
+    function("never told", true, None);
+    fixture.start();
+    fixture.send_for("isolated", "1", Some("blue")).await;
+    fixture.fake.wait_for("open", 1).await;
+    // Its record has no tenant, and the function it is for can't run for none.
+    let dropped = async {
+        let shared = &fixture.events.shared;
+        let runs = || lock(&shared.admission).held() > 0;
+        loop {
+            if !runs() {
+                // What ended is followed by its record when the queue has taken it.
+                let (tell, told) = oneshot::channel();
+                shared.queue.flush(move |result| tell.send(result).unwrap());
+                told.await.unwrap().unwrap();
+                if shared.queue.waiting() == 0 && !runs() {
+                    return;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), dropped).await.unwrap();
+    let tenant = |name: &str, tenant: Option<&str>| (name.to_owned(), tenant.map(str::to_owned));
+    let expected = [
+        tenant("isolated", Some("blue")),
+        tenant("also isolated", Some("blue")),
+        tenant("open", None),
+    ];
+    assert_eq!(*lock(&fixture.fake.tenants), expected);
     fixture.check_done().await;
 }
 
