@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::log::{Key, lock, ms};
 use crate::metrics::Seen;
+use crate::otlp::Context;
 
 /// What may wait of one environment, and of all together, bytes. More is dropped and counted.
 const SOURCE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -36,6 +37,8 @@ pub(crate) struct Source {
     buffer: Mutex<Buffer>,
     /// What the writer has made of it so far.
     pub(crate) seen: Mutex<Seen>,
+    /// Of the invocation whose lines the writer sends on now.
+    pub(crate) context: Mutex<Option<Arc<Context>>>,
 }
 
 /// What waits for the writer.
@@ -46,6 +49,8 @@ pub(crate) struct Buffer {
     /// Time (ms) and length of each line.
     pub(crate) lines: Vec<(u64, usize)>,
     pub(crate) told: Vec<Told>,
+    /// How many lines came before each of `told`.
+    pub(crate) told_after: Vec<usize>,
     /// Lines for which there was no room, behind the others.
     pub(crate) dropped: u64,
     queued: bool,
@@ -61,11 +66,17 @@ impl Buffer {
         self.text.capacity() + self.lines.capacity() * size_of::<(u64, usize)>()
     }
 
+    fn tell(&mut self, told: Told) {
+        self.told_after.push(self.lines.len());
+        self.told.push(told);
+    }
+
     /// Empty again; what it has allocated stays.
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.lines.clear();
         self.told.clear();
+        self.told_after.clear();
         (self.dropped, self.queued) = (0, false);
     }
 }
@@ -84,6 +95,8 @@ pub(crate) struct Invoked {
     pub(crate) trace_header: Option<Box<str>>,
     /// What runs at the same time, with this one.
     pub(crate) running: Concurrency,
+    /// Where it stands in its trace: the writer says, if telemetry is sent on.
+    pub(crate) context: Option<Arc<Context>>,
 }
 
 /// Buffers that hold something, and the writer's alarm.
@@ -206,8 +219,8 @@ impl Source {
             name: function.log_group.as_str().into(),
         };
         let stream = stream.into();
-        let (buffer, seen) = (Mutex::default(), Mutex::default());
-        Self { function, group, stream, buffer, seen }
+        let (buffer, seen, context) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { function, group, stream, buffer, seen, context }
     }
 
     /// What waits. The buffer given is used in its place.
@@ -275,21 +288,22 @@ impl Listener for Ear {
             qualifier,
             trace_header: invocation.trace_header.as_deref().map(boxed),
             running: *running,
+            context: None,
         };
-        self.put(|buffer| buffer.told.push(Told::Invoked(invoked)));
+        self.put(|buffer| buffer.tell(Told::Invoked(invoked)));
     }
 
     fn happened(&self, at: SystemTime, event: &Event) {
         if crate::metrics::is_of_interest(event) {
             let event = event.clone();
-            self.put(|buffer| buffer.told.push(Told::Happened { at, event }));
+            self.put(|buffer| buffer.tell(Told::Happened { at, event }));
         }
     }
 }
 
 impl Drop for Ear {
     fn drop(&mut self) {
-        self.put(|buffer| buffer.told.push(Told::Ended));
+        self.put(|buffer| buffer.tell(Told::Ended));
     }
 }
 

@@ -12,19 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use coldframe_core::event::Report;
+use coldframe_client::{Client, Endpoint, Limits, Request, Trust};
+use coldframe_core::event::{Event, Report};
 use coldframe_core::observe::{Metric, Unit};
 use coldframe_core::{FunctionArn, FunctionVersion};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::{Method, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::listener::{Invoked, Source};
+use crate::listener::{Invoked, Source, Told};
+use crate::log::{New, lock};
 
-pub(crate) use self::encode::Histogram;
+pub(crate) use self::encode::{Context, Histogram};
 
 /// Items that wait for the next batch.
 const WAITING_MAX: usize = 8192;
@@ -37,6 +35,9 @@ const BATCH_AFTER: Duration = Duration::from_secs(1);
 const METRICS_EVERY: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Of an answer, which nobody reads: only its status matters.
+const ANSWER_BYTES_MAX: usize = 256 << 10;
+
 /// Tries of a batch, and the pause before the first repetition.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -44,8 +45,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Where to, from the variables that OpenTelemetry defines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpOptions {
-    /// `http://HOST:PORT/PATH`, to which `/v1/traces` and its like are added.
-    pub endpoint: String,
+    pub endpoint: Endpoint,
+    /// What `/v1/traces` and its like are added to.
+    pub path: String,
+    /// Whose certificates are believed, if the endpoint has one.
+    pub trust: Trust,
     pub headers: Vec<(String, String)>,
     pub service_name: String,
     pub metrics_every: Duration,
@@ -60,15 +64,8 @@ impl OtlpOptions {
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         let Some(endpoint) = get("OTEL_EXPORTER_OTLP_ENDPOINT") else { return Ok(None) };
-        let good = endpoint
-            .parse::<Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-        if !good {
-            return Err(format!(
-                "OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}: only http://HOST:PORT is supported, \
-                 a collector on this host can send on by TLS"
-            ));
-        }
+        let (endpoint, path) = Endpoint::split(&endpoint)
+            .map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}: {error}"))?;
         if let Some(protocol) = get("OTEL_EXPORTER_OTLP_PROTOCOL")
             && protocol != "http/json"
         {
@@ -89,7 +86,9 @@ impl OtlpOptions {
             Some((name.trim().to_owned(), value.trim().to_owned()))
         });
         Ok(Some(Self {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            endpoint,
+            path: path.trim_end_matches('/').to_owned(),
+            trust: Trust::from_variable("OTEL_EXPORTER_OTLP_CERTIFICATE", get),
             headers: headers.collect(),
             service_name: get("OTEL_SERVICE_NAME").unwrap_or_else(|| "coldframe".to_owned()),
             metrics_every: milliseconds("OTEL_METRIC_EXPORT_INTERVAL", METRICS_EVERY)?,
@@ -110,7 +109,7 @@ pub(crate) struct Span {
     pub(crate) resource: Resource,
     pub(crate) began: SystemTime,
     pub(crate) report: Report,
-    pub(crate) trace_header: Option<Box<str>>,
+    pub(crate) context: Arc<Context>,
     pub(crate) qualifier: Option<Box<str>>,
     /// The init that this invocation waited for: its beginning and length.
     pub(crate) init: Option<(SystemTime, Duration)>,
@@ -121,6 +120,8 @@ pub(crate) struct Record {
     pub(crate) resource: Resource,
     pub(crate) at_ms: u64,
     pub(crate) text: String,
+    /// Of the invocation that it was said in.
+    pub(crate) context: Option<Arc<Context>>,
 }
 
 enum Item {
@@ -143,6 +144,7 @@ impl Exporter {
         let (items, receiver) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::<AtomicU64>::default();
         let sender = Sender {
+            client: Client::new(options.trust.clone()),
             options,
             dropped: dropped.clone(),
             began: SystemTime::now(),
@@ -159,9 +161,29 @@ impl Exporter {
         }
     }
 
-    pub(crate) fn line(&self, source: &Source, at_ms: u64, text: &str) {
-        let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
-        self.send(Item::Record(Box::new(Record { resource: resource(source), at_ms, text })));
+    /// Lines of an environment, and what it has told between them: what is said from an invocation's
+    /// beginning to its report belongs to it. Says what trace each invocation is of.
+    pub(crate) fn lines(
+        &self,
+        source: &Source,
+        lines: &[New<'_>],
+        told: &mut [Told],
+        told_after: &[usize],
+    ) {
+        let mut context = lock(&source.context);
+        let mut told = told.iter_mut().zip(told_after).peekable();
+        for (index, line) in lines.iter().enumerate() {
+            while let Some((told, _)) = told.next_if(|(_, after)| **after <= index) {
+                place(&mut context, told);
+            }
+            let text = line.text.strip_suffix('\n').unwrap_or(line.text).to_owned();
+            let (resource, context) = (resource(source), context.clone());
+            let record = Record { resource, at_ms: line.at, text, context };
+            self.send(Item::Record(Box::new(record)));
+        }
+        for (told, _) in told {
+            place(&mut context, told);
+        }
     }
 
     pub(crate) fn invocation(
@@ -175,7 +197,7 @@ impl Exporter {
             resource: resource(source),
             began: invoked.at,
             report: report.clone(),
-            trace_header: invoked.trace_header.clone(),
+            context: invoked.context.clone().unwrap_or_default(),
             qualifier: invoked.qualifier.clone(),
             init,
         })));
@@ -194,12 +216,26 @@ impl Exporter {
     }
 }
 
+/// Follows an environment from invocation to invocation.
+fn place(current: &mut Option<Arc<Context>>, told: &mut Told) {
+    match told {
+        Told::Invoked(invoked) => {
+            let context = Arc::new(Context::of(invoked.trace_header.as_deref()));
+            invoked.context = Some(context.clone());
+            *current = Some(context);
+        }
+        Told::Happened { event: Event::Report(_), .. } => *current = None,
+        Told::Happened { .. } | Told::Ended => {}
+    }
+}
+
 fn resource(source: &Source) -> Resource {
     Resource { function: source.function.clone(), log_stream: source.stream.clone() }
 }
 
 /// The task that sends.
 struct Sender {
+    client: Client,
     options: OtlpOptions,
     dropped: Arc<AtomicU64>,
     began: SystemTime,
@@ -269,10 +305,9 @@ impl Sender {
         let mut tries = 0;
         let failure = loop {
             tries += 1;
-            let once = tokio::time::timeout(self.options.timeout, self.post_once(path, &body));
-            let failure = match once.await {
-                Ok(Ok(status)) if status.is_success() => break None,
-                Ok(Ok(status)) => {
+            let failure = match self.post_once(path, &body).await {
+                Ok(status) if status.is_success() => break None,
+                Ok(status) => {
                     let again = [
                         StatusCode::TOO_MANY_REQUESTS,
                         StatusCode::BAD_GATEWAY,
@@ -285,8 +320,7 @@ impl Sender {
                     }
                     failure
                 }
-                Ok(Err(error)) => error,
-                Err(_) => format!("no answer within {:?}", self.options.timeout),
+                Err(error) => error.chain(),
             };
             if tries == TRIES {
                 break Some(failure);
@@ -308,33 +342,27 @@ impl Sender {
         self.failing = failure.is_some();
     }
 
-    async fn post_once(&self, path: &str, body: &Bytes) -> Result<StatusCode, String> {
-        let uri: Uri = format!("{}{path}", self.options.endpoint)
-            .parse()
-            .map_err(|_| "the endpoint is no URL".to_owned())?;
-        let host = uri.host().unwrap_or_default();
-        // As an address of IPv6 is written in a URL.
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let stream = TcpStream::connect((bare, uri.port_u16().unwrap_or(80)));
-        let stream = stream.await.map_err(|error| text(&error))?;
-        let (mut client, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
-        let connection = tokio::spawn(connection);
-        let authority = uri.authority().map_or(host, |authority| authority.as_str());
-        let mut request = Request::post(uri.path())
-            .header("host", authority)
-            .header("content-type", "application/json");
-        for (name, value) in &self.options.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(body.clone())).map_err(|error| text(&error))?;
-        let answer = client.send_request(request).await.map_err(|error| text(&error))?;
-        let status = answer.status();
-        // Read to its end, so that the receiver isn't cut off.
-        let _ = answer.into_body().collect().await;
-        connection.abort();
-        Ok(status)
+    async fn post_once(
+        &self,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<StatusCode, coldframe_client::Error> {
+        let given = self.options.headers.iter();
+        let headers: Vec<(&str, &str)> = [("content-type", "application/json")]
+            .into_iter()
+            .chain(given.map(|(name, value)| (name.as_str(), value.as_str())))
+            .collect();
+        let target = format!("{}{path}", self.options.path);
+        let answer = self.client.send(Request {
+            endpoint: &self.options.endpoint,
+            method: Method::POST,
+            target: &target,
+            headers: &headers,
+            body: body.clone(),
+            signature: None,
+            limits: Limits { time: self.options.timeout, answer_bytes: ANSWER_BYTES_MAX },
+        });
+        Ok(answer.await?.status)
     }
 }
 

@@ -106,9 +106,7 @@ fn write(shared: &Shared, source: &Source, buffer: &mut Buffer) {
         events.push(New { at: *at, text });
     }
     if let Some(exporter) = shared.metrics.exporter() {
-        for event in &events {
-            exporter.line(source, event.at, event.text);
-        }
+        exporter.lines(source, &events, &mut buffer.told, &buffer.told_after);
     }
     if let Some(marker) = &marker {
         events.push(New { at: crate::log::now(), text: marker });

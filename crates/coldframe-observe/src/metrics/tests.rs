@@ -72,8 +72,13 @@ fn told(metrics: &Metrics, source: &Source, at: SystemTime, event: Event) {
 
 fn invoke(metrics: &Metrics, source: &Source, at: SystemTime, qualifier: Option<&str>, cold: bool) {
     let request_id = RequestId::from(uuid::Uuid::new_v4());
-    let invoked =
-        Invoked { at, qualifier: qualifier.map(Into::into), trace_header: None, running: RUNNING };
+    let invoked = Invoked {
+        at,
+        qualifier: qualifier.map(Into::into),
+        trace_header: None,
+        running: RUNNING,
+        context: None,
+    };
     metrics.take(source, [Told::Invoked(invoked)].into_iter());
     // What is called by its alias fails here.
     let status = if qualifier.is_none() { Status::Success } else { Status::Timeout };

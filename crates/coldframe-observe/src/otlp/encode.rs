@@ -81,25 +81,37 @@ fn by_resource<T>(items: &[T], of: impl Fn(&T) -> &Resource) -> Vec<(&Resource, 
     groups
 }
 
-/// Trace and parent of a tracing header, in OpenTelemetry's form; `None` if it isn't sampled.
-fn context(header: Option<&str>) -> Option<(String, Option<String>)> {
-    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let header = header.unwrap_or_default();
-    let field = |name: &str| {
-        header
-            .split(';')
-            .find_map(|pair| Some(pair.trim().split_once('=')?).filter(|p| p.0 == name))
-    };
-    if field("Sampled").is_some_and(|(_, sampled)| sampled == "0") {
-        return None;
+/// An invocation's place in a trace, in OpenTelemetry's form.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Context {
+    trace: String,
+    span: String,
+    parent: Option<String>,
+    /// Its span is sent.
+    sampled: bool,
+}
+
+impl Context {
+    /// Of a tracing header; of a trace of its own, if that has none.
+    pub(crate) fn of(header: Option<&str>) -> Self {
+        let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let header = header.unwrap_or_default();
+        let field = |name: &str| {
+            let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let root = field("Root").and_then(|root| {
+            let trace = root.strip_prefix("1-")?.replace('-', "");
+            (trace.len() == 32 && hex(&trace)).then(|| trace.to_ascii_lowercase())
+        });
+        let parent = field("Parent").filter(|parent| parent.len() == 16 && hex(parent));
+        Self {
+            parent: root.as_ref().and(parent).map(str::to_ascii_lowercase),
+            trace: root.unwrap_or_else(|| Uuid::new_v4().simple().to_string()),
+            span: span_id(),
+            sampled: field("Sampled") != Some("0"),
+        }
     }
-    let root = field("Root").and_then(|(_, root)| {
-        let trace = root.strip_prefix("1-")?.replace('-', "");
-        (trace.len() == 32 && hex(&trace)).then_some(trace)
-    });
-    let Some(trace) = root else { return Some((Uuid::new_v4().simple().to_string(), None)) };
-    let parent = field("Parent").map(|(_, parent)| parent.to_owned());
-    Some((trace, parent.filter(|parent| parent.len() == 16 && hex(parent))))
 }
 
 fn span_id() -> String {
@@ -121,13 +133,15 @@ pub(super) fn traces(spans: &[Span]) -> Value {
 }
 
 fn one_span(span: &Span) -> Vec<Value> {
-    let Some((trace, parent)) = context(span.trace_header.as_deref()) else { return Vec::new() };
+    let Context { trace, span: id, parent, sampled } = &*span.context;
+    if !sampled {
+        return Vec::new();
+    }
     let (function, report) = (&span.resource.function, &span.report);
     let invoked = match &span.qualifier {
         Some(qualifier) => function.arn.qualified(qualifier),
         None => function.arn.to_string(),
     };
-    let id = span_id();
     let status = match &report.status {
         Status::Success => json!({}),
         failed => json!({ "code": 2, "message": failed.error_type().unwrap_or(failed.as_str()) }),
@@ -170,11 +184,18 @@ pub(super) fn logs(records: &[Record]) -> Value {
     let groups = groups.map(|(of, records)| {
         let records = records.into_iter().map(|record| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(record.at_ms);
-            json!({
+            let mut shown = json!({
                 "timeUnixNano": nanos(at),
                 "observedTimeUnixNano": nanos(at),
                 "body": { "stringValue": record.text },
-            })
+            });
+            if let Some(context) = &record.context {
+                shown["traceId"] = json!(context.trace);
+                shown["spanId"] = json!(context.span);
+                // Of W3C's trace flags: sampled.
+                shown["flags"] = json!(u8::from(context.sampled));
+            }
+            shown
         });
         json!({
             "resource": resource(of),

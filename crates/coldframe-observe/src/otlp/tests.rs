@@ -2,8 +2,10 @@ use std::collections::BTreeMap;
 
 use coldframe_core::RequestId;
 use coldframe_core::event::Status;
+use http_body_util::{BodyExt, Full};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -25,11 +27,20 @@ fn variables_say_where_to() {
         ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
     ]);
     let read = read.unwrap().unwrap();
-    assert_eq!(read.endpoint, "http://127.0.0.1:4318");
+    assert_eq!(read.endpoint.to_string(), "http://127.0.0.1:4318");
+    assert_eq!((read.path.as_str(), read.trust), ("", Trust::System));
     assert_eq!(read.headers, [("a".into(), "b".into()), ("c".into(), "d=e".into())]);
     assert_eq!(read.metrics_every, Duration::from_millis(100));
+    let secure = options(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector/a/b/"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+    ]);
+    let secure = secure.unwrap().unwrap();
+    assert_eq!(secure.endpoint.to_string(), "https://collector");
+    let trust = Trust::File { variable: "OTEL_EXPORTER_OTLP_CERTIFICATE", path: "/ca.pem".into() };
+    assert_eq!((secure.path.as_str(), secure.trust), ("/a/b", trust));
     for bad in [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:/socket"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
     ] {
@@ -49,7 +60,7 @@ async fn receiver(statuses: Vec<u16>) -> (String, Received) {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let (told, statuses) = (told.clone(), statuses.clone());
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let (told, statuses) = (told.clone(), statuses.clone());
                 async move {
                     let path = request.uri().path().to_owned();
@@ -89,7 +100,12 @@ fn invoked(header: Option<&str>) -> Invoked {
         qualifier: None,
         trace_header: header.map(Into::into),
         running: coldframe_core::observe::Concurrency::default(),
+        context: Some(Arc::new(Context::of(header))),
     }
+}
+
+fn say(exporter: &Exporter, source: &Source, text: &str) {
+    exporter.lines(source, &[New { at: 5, text }], &mut [], &[]);
 }
 
 async fn next(received: &mut Received) -> (String, serde_json::Value) {
@@ -109,7 +125,7 @@ async fn spans_lines_and_samples_arrive() {
     exporter.invocation(&source, &invoked(Some(header)), &report(Status::Timeout), Some(init));
     let silent = invoked(Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0"));
     exporter.invocation(&source, &silent, &report(Status::Success), None);
-    exporter.line(&source, 5, "hello\n");
+    say(&exporter, &source, "hello\n");
     exporter.sample(&source.function.arn, Metric::Duration, 20.0);
     exporter.sample(&source.function.arn, Metric::Duration, 3.0);
     exporter.sample(&source.function.arn, Metric::Invocations, 1.0);
@@ -141,15 +157,61 @@ async fn spans_lines_and_samples_arrive() {
 async fn a_busy_receiver_is_asked_again_and_a_refusing_one_is_not() {
     let (url, mut received) = receiver(vec![503]).await;
     let (exporter, source) = (exporter(&url), source());
-    exporter.line(&source, 5, "again\n");
+    say(&exporter, &source, "again\n");
     exporter.flush().await;
     assert_eq!(next(&mut received).await, next(&mut received).await);
     let (url, mut received) = receiver(vec![400]).await;
     let exporter = self::exporter(&url);
-    exporter.line(&source, 5, "refused\n");
+    say(&exporter, &source, "refused\n");
     exporter.flush().await;
     next(&mut received).await;
     assert!(received.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn lines_are_of_their_invocations_trace() {
+    let (url, mut received) = receiver(Vec::new()).await;
+    let (exporter, source) = (exporter(&url), source());
+    let begins = |header: &str| Told::Invoked(Invoked { context: None, ..invoked(Some(header)) });
+    let ends = || Told::Happened {
+        at: SystemTime::UNIX_EPOCH,
+        event: Event::Report(Box::new(report(Status::Success))),
+    };
+    let texts = ["init", "one", "REPORT one", "between", "two"];
+    let lines = texts.map(|text| New { at: 5, text });
+    let first = "Root=1-5759E988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let mut told = [begins(first), ends(), begins("Sampled=0")];
+    exporter.lines(&source, &lines, &mut told, &[1, 3, 4]);
+    let Told::Invoked(invoked) = &told[0] else { panic!("it began") };
+    exporter.invocation(&source, invoked, &report(Status::Success), None);
+    // The writer's next turn.
+    exporter.lines(&source, &[New { at: 5, text: "REPORT two" }], &mut [ends()], &[1]);
+    say(&exporter, &source, "after");
+    exporter.flush().await;
+    let span = next(&mut received).await.1["resourceSpans"][0]["scopeSpans"][0]["spans"][0].take();
+    let (_, logs) = next(&mut received).await;
+    let records = logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap();
+    let shown = records.iter().map(|record| {
+        let text = |key: &str| record.get(key).and_then(|value| value.as_str());
+        let flags = record.get("flags").and_then(|value| value.as_u64());
+        (record["body"]["stringValue"].as_str().unwrap(), text("traceId"), text("spanId"), flags)
+    });
+    let shown: Vec<_> = shown.collect();
+    let none = (None, None, None);
+    let one = (Some("5759e988bd862e3fe1be46a994272793"), span["spanId"].as_str(), Some(1));
+    let two = (shown[4].1, shown[4].2, Some(0));
+    assert!(two.0.is_some_and(|trace| trace.len() == 32) && two.0 != one.0);
+    assert!(two.1.is_some_and(|span| span.len() == 16));
+    let expected = [
+        ("init", none),
+        ("one", one),
+        ("REPORT one", one),
+        ("between", none),
+        ("two", two),
+        ("REPORT two", two),
+        ("after", none),
+    ];
+    assert_eq!(shown, expected.map(|(text, (trace, span, flags))| (text, trace, span, flags)));
 }
 
 #[tokio::test]
@@ -159,7 +221,7 @@ async fn nobody_waits_for_a_receiver_that_takes_nothing() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (exporter, source) = (exporter(&url), source());
     for _ in 0..2 * WAITING_MAX {
-        exporter.line(&source, 5, "x\n");
+        say(&exporter, &source, "x\n");
     }
     assert!(exporter.dropped.load(Ordering::Relaxed) > 0);
 }
