@@ -1,5 +1,8 @@
-"""The servers that functions talk to, on free ports of loopback: PostgreSQL, and moto's S3."""
+"""The servers that functions and the service talk to, on free ports of loopback: PostgreSQL, moto's
+S3, and what they prove who they are with.
+"""
 
+import datetime
 import glob
 import os
 import pwd
@@ -14,6 +17,9 @@ from pathlib import Path
 
 import boto3
 import psycopg2
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import support
 
@@ -105,13 +111,66 @@ class Postgres:
         shutil.rmtree(self.directory)
 
 
+class Authority:
+    """Signs certificates of servers. Its own is the file `ca`."""
+
+    def __init__(self, directory, name="ours"):
+        self.directory = Path(directory)
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"coldframe {name}")])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.ca = self.directory / f"{name}-ca.pem"
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        self._write(self.ca, self._sign(self.name, self.key, (constraints, True)))
+
+    def _sign(self, name, key, *extensions):
+        now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - day)
+            .not_valid_after(now + day)
+        )
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def _write(self, path, certificate):
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, host="localhost"):
+        """Certificate and key for a server of this name: two files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        files = self.directory / f"{host}.pem", self.directory / f"{host}.key"
+        self._write(files[0], self._sign(name, key, (names, False)))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+
 class Moto:
-    """An S3 server by moto. A context manager."""
+    """An S3 server by moto, with TLS if it has an authority. A context manager."""
+
+    def __init__(self, authority=None):
+        self.authority = authority
 
     def __enter__(self):
         program = Path(sys.executable).parent / "moto_server"
+        tls = []
+        if self.authority:
+            certificate, key = self.authority.issue()
+            tls = ["--ssl", "--ssl-cert", certificate, "--ssl-key", key]
         self.process = subprocess.Popen(
-            [program, "-H", "127.0.0.1", "-p", "0"],
+            [program, "-H", "127.0.0.1", "-p", "0", *tls],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -120,12 +179,14 @@ class Moto:
         said = b""
         for line in self.process.stderr:
             said += line
-            found = re.search(rb"Running on (http://127\.0\.0\.1:(\d+))", line)
+            found = re.search(rb"Running on (https?://127\.0\.0\.1:(\d+))", line)
             if found:
                 break
         else:
             raise AssertionError(f"moto_server ended: {said.decode()}")
         self.url, self.port = found[1].decode(), int(found[2])
+        if self.authority:
+            self.url = f"https://localhost:{self.port}"
         # It writes a line for each request: few enough for the pipe to hold.
         return self
 
@@ -133,6 +194,7 @@ class Moto:
         return boto3.client(
             service,
             endpoint_url=self.url,
+            verify=str(self.authority.ca) if self.authority else None,
             region_name=support.REGION,
             aws_access_key_id="test",
             aws_secret_access_key="test",

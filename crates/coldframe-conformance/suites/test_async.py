@@ -21,7 +21,7 @@ import uuid
 
 from botocore.exceptions import ClientError
 
-from services import Moto
+from services import Authority, Moto
 from support import DEADLINE_S, REGION, Service, deploy, invoke, updated, wait_until, zip_of
 
 ACCOUNT = "000000000000"
@@ -601,14 +601,17 @@ class Running(unittest.TestCase):
 class Elsewhere(unittest.TestCase):
     """Destinations of other services, as moto plays them."""
 
+    authority = None
+    trust = {}
+
     @classmethod
     def setUpClass(cls):
-        cls.moto = Moto().__enter__()
+        cls.moto = Moto(cls.authority).__enter__()
         cls.addClassCleanup(cls.moto.__exit__)
         variables = {
             f"AWS_ENDPOINT_URL_{name}": cls.moto.url for name in ("SQS", "SNS", "EVENTBRIDGE", "S3")
         }
-        variables.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
+        variables.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", **cls.trust)
         cls.service = Service(*FAST, "--allow-host-port", str(collector.port), variables=variables).start()
         cls.addClassCleanup(cls.service.stop)
         cls.client = cls.service.client()
@@ -756,6 +759,52 @@ class Elsewhere(unittest.TestCase):
         record = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         self.assertEqual(record["requestPayload"], event)
         self.assertEqual(record["requestContext"]["requestId"], request)
+
+
+class ElsewhereByTls(Elsewhere):
+    """The same by https, with a certificate of an authority that only the bundle knows."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.authority = Authority(cls.directory)
+        cls.trust = {"AWS_CA_BUNDLE": str(cls.authority.ca)}
+        super().setUpClass()
+
+    def test_a_record_waits_until_its_certificate_is_trusted(self):
+        bundle = os.path.join(self.directory, "bundle.pem")
+        shutil.copy(Authority(self.directory, "theirs").ca, bundle)
+        variables = {"AWS_ENDPOINT_URL_SQS": self.moto.url, "AWS_CA_BUNDLE": bundle}
+        options = [*FAST, "--allow-host-port", str(collector.port)]
+        service = self.enterContext(Service(*options, variables=variables))
+        client = service.client()
+        url, queue = self.queue()
+        name = function(client)
+        configure(name, success=queue, client=client)
+        request = send(name, {"id": str(uuid.uuid4())}, client)
+        why = (
+            f"the service of --sqs-endpoint cannot be used: no answer came from {self.moto.url}:"
+            f" its certificate is signed by no authority of AWS_CA_BUNDLE ({bundle})"
+        )
+        wait_until(lambda: service.stderr().count(why) > 1, service.stderr)
+        shutil.copy(self.authority.ca, bundle)
+        (message,) = self.messages(url)
+        self.assertEqual(json.loads(message["Body"])["requestContext"]["requestId"], request)
+        self.assertEqual(len(collector.of(name)), 1)
+
+    def test_what_goes_to_another_name_is_told(self):
+        options = [*FAST, "--allow-host-port", str(collector.port)]
+        options += ["--sns-endpoint", f"https://127.0.0.1:{self.moto.port}"]
+        service = self.enterContext(Service(*options, variables=self.trust))
+        client = service.client()
+        name = function(client)
+        configure(name, success=f"arn:aws:sns:{REGION}:{ACCOUNT}:topic", client=client)
+        send(name, {"id": str(uuid.uuid4())}, client)
+        why = (
+            "the service of --sns-endpoint cannot be used: no answer came from"
+            f" https://127.0.0.1:{self.moto.port}: its certificate is for localhost, not for this host"
+        )
+        wait_until(lambda: why in service.stderr(), service.stderr)
 
 
 class Home:

@@ -1580,6 +1580,52 @@ class FromS3(Control):
         return raised.exception.response
 
 
+class FromS3ByTls(Control):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.authority = services.Authority(cls.directory)
+        cls.s3 = cls.enterClassContext(services.Moto(cls.authority))
+        cls.options = ["--s3-endpoint", cls.s3.url]
+        cls.variables = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "SSL_CERT_FILE": str(cls.authority.ca),
+            # The host's own may be set.
+            "AWS_CA_BUNDLE": "",
+        }
+        super().setUpClass()
+        bucket = cls.s3.client()
+        bucket.create_bucket(Bucket="code")
+        bucket.put_object(Bucket="code", Key="code.zip", Body=package("by TLS"))
+
+    def test_code_comes(self):
+        where = {"S3Bucket": "code", "S3Key": "code.zip"}
+        layer = self.client.publish_layer_version(LayerName="tls", Content=where)
+        self.addCleanup(
+            self.client.delete_layer_version, LayerName="tls", VersionNumber=layer["Version"]
+        )
+        self.assertEqual(layer["Content"]["CodeSize"], len(package("by TLS")))
+        self.deploy("s3")
+        self.client.update_function_code(FunctionName="s3", **where)
+        support.updated(self.client, "s3")
+        self.assertEqual(self.told("s3")["text"], "by TLS")
+
+    def test_a_certificate_that_is_not_trusted_is_told(self):
+        other = services.Authority(self.directory, "theirs")
+        with support.Service(*self.options, variables={"AWS_CA_BUNDLE": str(other.ca)}) as service:
+            client = service.client()
+            with self.assertRaises(botocore.exceptions.ClientError) as raised:
+                client.publish_layer_version(
+                    LayerName="no", Content={"S3Bucket": "code", "S3Key": "code.zip"}
+                )
+        self.assertIn(
+            f"the S3 of --s3-endpoint cannot be used: no answer came from {self.s3.url}: its"
+            f" certificate is signed by no authority of AWS_CA_BUNDLE ({other.ca})",
+            raised.exception.response["Error"]["Message"],
+        )
+
+
 class Cli(Control):
     """The AWS CLI, as its users type it."""
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,7 @@ import boto3
 import botocore.exceptions
 import botocore.session
 
+import services
 import support
 import tools
 
@@ -943,9 +945,9 @@ class KeptMetrics(unittest.TestCase):
 
 
 class Receiver:
-    """Takes OTLP over HTTP with JSON."""
+    """Takes OTLP over HTTP with JSON; by TLS, with a certificate of the authority."""
 
-    def __init__(self):
+    def __init__(self, authority=None):
         self.received = collections.defaultdict(list)
         receiver = self
 
@@ -963,8 +965,22 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_):
+                # A client that doesn't trust it goes away.
+                if not authority:
+                    super().handle_error(*_)
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if authority:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*authority.issue())
+            # The handshake is the connection's thread's matter.
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.url = f"https://localhost:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
@@ -1013,6 +1029,18 @@ class Otlp(unittest.TestCase):
 
         support.wait_until(lambda: any(l.startswith("REPORT") for l in lines()), "the log has come")
         self.assertIn("exported", lines())
+        records = receiver.of("/v1/logs", "resourceLogs", "scopeLogs", "logRecords")
+        traced = {(record.get("traceId"), record.get("spanId")) for record in records}
+        self.assertIn((invocation["traceId"], invocation["spanId"]), traced)
+        of_it = [
+            record["body"]["stringValue"].split()[0]
+            for record in records
+            if record.get("spanId") == invocation["spanId"]
+        ]
+        self.assertEqual([of_it[0], *of_it[-2:]], ["START", "END", "REPORT"])
+        self.assertIn("exported", of_it)
+        (init,) = (r for r in records if r["body"]["stringValue"].startswith("INIT_START"))
+        self.assertNotIn("traceId", init)
 
         def sums():
             metrics = receiver.of("/v1/metrics", "resourceMetrics", "scopeMetrics", "metrics")
@@ -1034,7 +1062,39 @@ class Otlp(unittest.TestCase):
             name = support.deploy_lab(client, "alone")
             self.assertEqual(support.result_of(client, name, "result = 1"), 1)
 
+    def test_by_tls(self):
+        directory = self.enterContext(tempfile.TemporaryDirectory())
+        authority = services.Authority(directory)
+        other = services.Authority(directory, "theirs")
+        receiver = Receiver(authority)
+        self.addCleanup(receiver.close)
+        for trust in [
+            {"OTEL_EXPORTER_OTLP_CERTIFICATE": authority.ca, "SSL_CERT_FILE": other.ca},
+            {"SSL_CERT_FILE": authority.ca},
+            {"OTEL_EXPORTER_OTLP_CERTIFICATE": other.ca, "SSL_CERT_FILE": authority.ca},
+        ]:
+            variables = {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+                "OTEL_EXPORTER_OTLP_HEADERS": "x-token=secret",
+                **{name: str(path) for name, path in trust.items()},
+            }
+            receiver.received.clear()
+            with self.subTest(trust=list(trust)), support.Service(variables=variables) as service:
+                client = service.client()
+                name = support.deploy_lab(client, "secure")
+                self.assertEqual(support.result_of(client, name, "result = 1"), 1)
+                if trust.get("OTEL_EXPORTER_OTLP_CERTIFICATE") == other.ca:
+                    why = (
+                        f"no answer came from {receiver.url}: its certificate is signed by no"
+                        f" authority of OTEL_EXPORTER_OTLP_CERTIFICATE ({other.ca})"
+                    )
+                    support.wait_until(lambda: why in service.stderr(), service.stderr)
+                    self.assertFalse(receiver.received)
+                else:
+                    told = lambda: receiver.of("/v1/logs", "resourceLogs")
+                    support.wait_until(told, service.stderr)
+
     def test_what_cannot_be_obeyed_is_told(self):
-        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:4318"}
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "unix:/socket"}
         with support.Service(variables=variables) as service:
-            self.assertIn("only http://HOST:PORT is supported", service.stderr())
+            self.assertIn("an endpoint is http://HOST:PORT or https://HOST:PORT", service.stderr())
