@@ -41,7 +41,8 @@ VERSION = "one"
 def handler(event, context):
     told = {"event": event, "request": context.aws_request_id, "arn": context.invoked_function_arn,
             "function": context.function_name, "version": VERSION,
-            "client_context": context.client_context is not None}
+            "client_context": context.client_context is not None,
+            "tenant": getattr(context, "tenant_id", None)}
     with socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))) as collector:
         collector.sendall(json.dumps(told).encode() + b"\\n")
         answer = collector.makefile().readline().strip()
@@ -485,6 +486,19 @@ class Running(unittest.TestCase):
         self.assertEqual(context["approximateInvokeCount"], 2)
         self.assertEqual(record["event"]["responsePayload"], {"done": "second"})
         self.assertNotIn("functionError", record["event"]["responseContext"])
+
+    def test_a_record_is_for_the_tenant_of_its_invocation(self):
+        isolated = {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}
+        name, none, told = function(**isolated), function(), function(**isolated)
+        configure(name, success=arn(told))
+        configure(none, success=arn(told))
+        send(name, {"id": "blue"}, TenantId="blue")
+        (record,) = collector.wait(told)
+        self.assertEqual(record["tenant"], "blue")
+        self.assertEqual(record["event"]["requestPayload"], {"id": "blue"})
+        send(none, {"id": "of nobody"})
+        wait_until(lambda: "an event has no tenant" in service.stderr(), service.stderr)
+        self.assertEqual(len(collector.of(told)), 1)
 
     def test_an_event_that_would_be_too_old_is_given_up(self):
         name, told = function(), function()
