@@ -4,9 +4,13 @@
 //! rust-sdk life ENDPOINT NAME ZIP OTHER_ZIP
 //! rust-sdk throttled ENDPOINT NAME
 //! rust-sdk stream ENDPOINT NAME EVENT
+//! rust-sdk script ENDPOINT NAME ONE_ZIP TWO_ZIP LAYER_ZIP
 //! ```
 //! A stream's events are printed one a line, as they come.
-//! What must have come out is `test_tools.py`'s matter: it is the same for every SDK.
+//! What must have come out is `test_tools.py`'s matter, and `test_script.py`'s: it is the same for
+//! every SDK.
+
+mod script;
 
 use std::time::Duration;
 
@@ -38,9 +42,13 @@ async fn main() -> Result<(), Error> {
         }
         ["throttled", endpoint, name] => throttled(&client(endpoint), name).await,
         ["stream", endpoint, name, event] => return stream(&client(endpoint), name, event).await,
+        ["script", endpoint, name, one, two, layer] => {
+            let zips = [std::fs::read(one)?, std::fs::read(two)?, std::fs::read(layer)?];
+            script::Script::new(endpoint, name, zips).run().await?
+        }
         _ => {
             return Err(
-                "usage: life ENDPOINT NAME ZIP OTHER_ZIP | throttled ENDPOINT NAME | stream ENDPOINT NAME EVENT"
+                "usage: life ENDPOINT NAME ZIP OTHER_ZIP | throttled ENDPOINT NAME | stream ENDPOINT NAME EVENT | script ENDPOINT NAME ONE_ZIP TWO_ZIP LAYER_ZIP"
                     .into(),
             );
         }
@@ -50,11 +58,19 @@ async fn main() -> Result<(), Error> {
 }
 
 fn client(endpoint: &str) -> Client {
+    client_of(endpoint, None)
+}
+
+/// Signs with the key of the environment, but perhaps with another secret.
+fn client_of(endpoint: &str, secret: Option<&str>) -> Client {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let secret = secret.map_or_else(|| variable("AWS_SECRET_ACCESS_KEY"), str::to_owned);
+    let credentials = Credentials::new(variable("AWS_ACCESS_KEY_ID"), secret, None, None, "test");
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("AKIDEXAMPLE", "secret", None, None, "test"))
+        .credentials_provider(credentials)
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .retry_config(RetryConfig::disabled())
         .build();
