@@ -1,8 +1,10 @@
 """Whether answers are what AWS's model says: no unknown members, the right types and values."""
 
 import collections
+import datetime
 import json
 import re
+import xml.etree.ElementTree
 
 REQUEST_ID = r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
 
@@ -26,11 +28,61 @@ def watch(client):
     """Looks at every answer that the client gets from now on; a count of operations and errors."""
     seen = collections.Counter()
 
-    def look(operation_model, response_dict, **_):
-        seen[check(operation_model, response_dict)] += 1
+    checks = check if client.meta.service_model.service_name == "lambda" else check_companion
 
-    client.meta.events.register("before-parse.lambda.*", look)
+    def look(operation_model, response_dict, **_):
+        seen[checks(operation_model, response_dict)] += 1
+
+    client.meta.events.register("before-parse", look)
     return seen
+
+
+def check_companion(operation_model, response_dict):
+    """As [`check`], of what other services than Lambda succeed with; their errors are not looked at."""
+    operation, body = operation_model.name, response_dict["body"]
+    shape = operation_model.output_shape
+    if response_dict["status_code"] >= 300:
+        return None
+    protocol = operation_model.service_model.resolved_protocol
+    if protocol == "query":
+        root = xml.etree.ElementTree.fromstring(body)
+        names = [child.tag.partition("}")[2] for child in root]
+        wrapper = [shape.serialization["resultWrapper"]] if shape else []
+        assert names == [*wrapper, "ResponseMetadata"], (operation, body)
+        found = problems(shape, from_xml(shape, root[0]), operation) if shape else []
+    else:
+        assert protocol == "json", protocol
+        assert response_dict["headers"]["content-type"].startswith("application/x-amz-json-1.")
+        found = problems(shape, json.loads(body), operation) if shape else []
+        assert shape or not body, (operation, body)
+    assert found == [], found
+    return operation
+
+
+def from_xml(shape, element):
+    """An element of the query protocol as the JSON that [`problems`] looks at."""
+    kind = shape.type_name
+    if kind == "structure":
+        names = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+        given = {}
+        for child in element:
+            name = child.tag.partition("}")[2]
+            assert name not in given, f"{name} stands twice in {shape.name}"
+            given[name] = from_xml(names[name], child) if name in names else child.text
+        return given
+    if kind == "list":
+        name = shape.member.serialization.get("name", "member")
+        assert all(child.tag.partition("}")[2] == name for child in element), shape.name
+        return [from_xml(shape.member, child) for child in element]
+    text = element.text or ""
+    if kind == "boolean":
+        return {"true": True, "false": False}[text]
+    if kind in ("integer", "long"):
+        return int(text)
+    if kind == "timestamp":
+        return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").timestamp()
+    assert kind == "string", f"{shape.name} is a {kind}"
+    return text
 
 
 def check(operation_model, response_dict):
@@ -42,10 +94,14 @@ def check(operation_model, response_dict):
         modelled = {operation_model.http.get("responseCode", 200)}
         assert status in STATUSES.get(operation, modelled), (operation, status)
         shape = operation_model.output_shape
-        streams = operation_model.has_streaming_output
+        streams = operation_model.has_streaming_output or operation_model.has_event_stream_output
+        if operation_model.has_event_stream_output:
+            kind = headers["content-type"]
+            assert kind == "application/vnd.amazon.eventstream", (operation, headers)
         if shape and not streams and status not in (202, 204):
             assert headers["content-type"] == "application/json", (operation, headers)
-        if shape and not streams and status != 204:
+        told = shape and any("location" not in one.serialization for one in shape.members.values())
+        if told and not streams and status != 204:
             found = problems(shape, json.loads(body), operation)
             found = [one for one in found if not SIC.search(one) and not SIC_MISSING.search(one)]
             assert found == [], found
