@@ -315,6 +315,54 @@ class Requests(Open):
         self.assertEqual((reply.status, reply.json), (403, {"Message": None}))
         self.assertEqual(reply.fields["x-amzn-errortype"], "AccessDeniedException")
 
+    def test_a_throttle(self):
+        # §6.5: nothing is reserved; or all that is, is in use. In both modes of invoking.
+        gate = support.Gate()
+        self.addCleanup(gate.close)
+        service = self.enterContext(support.Service("--allow-host-port", str(gate.port)))
+        client, name = service.client(), "throttled"
+        init = f"""
+            def handler(event, context):
+                if event["rawPath"] == "/wait":
+                    meet({gate.port}, "throttled")
+                return "done"
+        """
+        support.deploy_lab(client, name, init=init)
+        url = client.create_function_url_config(FunctionName=name, AuthType="NONE")["FunctionUrl"]
+
+        def throttled():
+            for by_path in (False, True):
+                reply = send(service, url, by_path=by_path)
+                self.assertEqual(reply.status, 429)
+                self.assertEqual(reply.fields["content-type"], "application/json")
+                self.assertEqual(
+                    reply.json,
+                    {
+                        "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded",
+                        "Type": "User",
+                        "message": "Rate Exceeded.",
+                    },
+                )
+                self.assertEqual(reply.fields["x-amzn-errortype"], "TooManyRequestsException")
+
+        def reserve(count):
+            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=count)
+
+        for mode in ("BUFFERED", "RESPONSE_STREAM"):
+            with self.subTest(mode):
+                client.update_function_url_config(FunctionName=name, InvokeMode=mode)
+                reserve(0)
+                throttled()
+                reserve(1)
+                [waiting] = support.together(lambda: send(service, url, path="wait"))
+                gate.wait_for("throttled")
+                throttled()
+                gate.open("throttled")
+                self.assertEqual((waiting.result().status, waiting.result().body), (200, b"done"))
+                # And the next may run again.
+                service.settle(name)
+                self.assertEqual(send(service, url).body, b"done")
+
     def test_a_stream_with_a_prelude(self):
         # A runtime that answers every event so.
         init = """
