@@ -1,6 +1,7 @@
 //! What deployment tools call besides Lambda, at the same endpoint (service-api.md §11): STS, and the
 //! little of IAM that makes roles. Both speak AWS's query protocol: a form in, XML out.
 
+pub(crate) mod absent;
 mod iam;
 mod sts;
 mod xml;

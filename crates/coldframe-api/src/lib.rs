@@ -184,9 +184,12 @@ impl Service {
         if companion::is_query(&request) {
             return self.companion(request, request_id).await;
         }
-        let mut reply = match self.answer(request, request_id).await {
-            Ok(reply) => reply,
-            Err(error) => error.reply(),
+        let mut reply = match companion::absent::refusal(&request, request_id) {
+            Some(refusal) => refusal,
+            None => match self.answer(request, request_id).await {
+                Ok(reply) => reply,
+                Err(error) => error.reply(),
+            },
         };
         let headers = reply.headers_mut();
         if !headers.contains_key("x-amzn-requestid") {

@@ -409,5 +409,27 @@ class Terraform(Deployed):
         self.assertEqual(self.error(self.iam.get_role, **role), "NoSuchEntity")
 
 
+class Absent(Deployed):
+    """Services that aren't here, asked by tools that have one endpoint for all."""
+
+    def test_their_clients_understand_it(self):
+        for name, call, code, what in [
+            # JSON 1.1 and 1.0, the query protocol, S3's XML, JSON over REST.
+            ("events", "list_rules", "NotImplementedException", "ListRules of AWSEvents"),
+            ("sqs", "list_queues", "NotImplementedException", "ListQueues of AmazonSQS"),
+            ("cloudformation", "list_stacks", "NotImplemented", "ListStacks of version 2010-05-15"),
+            ("s3", "list_buckets", "NotImplemented", "s3"),
+            ("apigateway", "get_rest_apis", "NotImplementedException", "apigateway"),
+        ]:
+            with self.subTest(name):
+                with self.assertRaises(botocore.exceptions.ClientError) as raised:
+                    getattr(self.client_of(name), call)()
+                told = raised.exception.response
+                self.assertEqual(told["ResponseMetadata"]["HTTPStatusCode"], 501)
+                self.assertEqual(told["Error"]["Code"], code)
+                message = f"{what} is not supported by this server"
+                self.assertEqual(told["Error"]["Message"], message)
+
+
 if __name__ == "__main__":
     unittest.main()

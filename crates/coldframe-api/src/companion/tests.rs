@@ -33,3 +33,37 @@ fn answers_are_xml() {
         "<ErrorResponse xmlns=\"ns\"><Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>a&lt;b</Message></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>\n"
     );
 }
+
+#[test]
+fn services_that_are_not_here_say_so() {
+    let signed = |service: &str| {
+        format!(
+            "AWS4-HMAC-SHA256 Credential=AK/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        )
+    };
+    let check = |method: &str, uri: &str, header: (&str, &str), kind: Option<&str>| {
+        let request = Request::builder().method(method).uri(uri).header(header.0, header.1);
+        let refusal = absent::refusal(&request.body(()).unwrap(), RequestId::from(Uuid::nil()));
+        let found = refusal.map(|refusal| {
+            assert_eq!(refusal.status(), 501, "{method} {uri} {header:?}");
+            refusal.headers()["content-type"].to_str().unwrap().to_owned()
+        });
+        assert_eq!(found.as_deref(), kind, "{method} {uri} {header:?}");
+    };
+    let (json, xml) = (Some("application/json"), Some("application/xml"));
+    let target = ("x-amz-target", "AWSEvents.ListRules");
+    check("POST", "/", target, json);
+    check("POST", "/", ("x-amz-target", ""), json);
+    check("GET", "/", target, None);
+    check("PUT", "/bucket", ("authorization", &signed("s3")), xml);
+    check("GET", "/", ("authorization", &signed("s3")), xml);
+    let query =
+        "/bucket/key?X-Amz-Credential=AK%2F20260101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=0";
+    check("GET", query, ("host", "x"), xml);
+    check("GET", "/restapis", ("authorization", &signed("apigateway")), json);
+    // Lambda's own, and what nobody can tell.
+    check("GET", "/nothing", ("authorization", &signed("lambda")), None);
+    check("GET", "/2015-03-31/functions", ("authorization", &signed("s3")), None);
+    check("GET", "/nothing", ("host", "x"), None);
+    check("GET", "/nothing", ("authorization", "Bearer lambda"), None);
+}

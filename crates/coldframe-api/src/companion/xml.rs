@@ -36,6 +36,13 @@ pub(super) fn problem(
     text + &format!("</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>\n")
 }
 
+/// As S3 tells of problems.
+pub(super) fn object_problem(code: &str, message: &str, request_id: RequestId) -> String {
+    let mut text = format!("<Error><Code>{code}</Code><Message>");
+    escape(&mut text, message);
+    text + &format!("</Message><RequestId>{request_id}</RequestId></Error>\n")
+}
+
 fn element(text: &mut String, name: &str, value: &Value) {
     if value.is_null() {
         return;
