@@ -16,6 +16,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
+import services
 import support
 import test_auth
 import test_observe
@@ -47,13 +48,17 @@ def installed(name, requirement, *options):
 
 
 class Deployed(unittest.TestCase):
+    options = ()
+    variables = None
     maxDiff = None
 
     @classmethod
     def setUpClass(cls):
         data = cls.enterClassContext(tempfile.TemporaryDirectory())
         cls.key = test_auth.create_key(data)
-        cls.service = cls.enterClassContext(support.Service("--auth", "sigv4", data=data))
+        cls.service = cls.enterClassContext(
+            support.Service("--auth", "sigv4", *cls.options, data=data, variables=cls.variables)
+        )
         cls.directory = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         cls.client, cls.iam, cls.logs = map(cls.client_of, ["lambda", "iam", "logs"])
         nothing = str(cls.directory / "nothing")
@@ -90,12 +95,17 @@ class Deployed(unittest.TestCase):
 class CargoLambda(Deployed):
     """`cargo lambda`: a Rust function and an extension."""
 
+    variables = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
     @classmethod
     def setUpClass(cls):
+        cls.s3 = cls.enterClassContext(services.Moto())
+        cls.options = ["--s3-endpoint", cls.s3.url]
         super().setUpClass()
         # Without what cross-compiles: the examples are compiled already.
         place = installed("cargo-lambda", CARGO_LAMBDA, "--no-deps")
         cls.program = place / "bin/cargo-lambda"
+        cls.environment["AWS_ENDPOINT_URL_S3"] = cls.s3.url
         cls.project = cls.directory / "greeter"
         cls.project.mkdir()
         (cls.project / "main.rs").write_text("fn main() {}\n")
@@ -189,6 +199,15 @@ class CargoLambda(Deployed):
         self.assertEqual(answer["functionArn"], f"{ARN}aliased:live")
         alias = self.client.get_alias(FunctionName="aliased", Name="live")
         self.assertEqual(alias["FunctionVersion"], "2")
+
+    def test_code_by_way_of_s3(self):
+        self.s3.client().create_bucket(Bucket="code")
+        self.deploy("stored", "--role", support.ROLE, "--s3-bucket", "code", "--s3-key", "a/key")
+        [found] = self.s3.client().list_objects_v2(Bucket="code")["Contents"]
+        shown = self.client.get_function_configuration(FunctionName="stored")
+        self.assertEqual((found["Key"], found["Size"]), ("a/key", shown["CodeSize"]))
+        answer = json.loads(self.invoke("stored", {"name": "S3"}).stdout)
+        self.assertEqual(answer["greeting"], "Hello, S3!")
 
 
 class Sam(Deployed):
@@ -420,6 +439,10 @@ class Absent(Deployed):
             ("cloudformation", "list_stacks", "NotImplemented", "ListStacks of version 2010-05-15"),
             ("s3", "list_buckets", "NotImplemented", "s3"),
             ("apigateway", "get_rest_apis", "NotImplementedException", "apigateway"),
+            # Those that share Lambda's host and signing name.
+            ("lambda-microvms", "list_microvms", "NotImplementedException", "lambda-microvms"),
+            ("lambda-core", "list_network_connectors", "NotImplementedException", "lambda-core"),
+            ("lambda-web", "list_web_functions", "NotImplementedException", "lambda-web"),
         ]:
             with self.subTest(name):
                 with self.assertRaises(botocore.exceptions.ClientError) as raised:

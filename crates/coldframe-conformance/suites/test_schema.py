@@ -1,13 +1,14 @@
 """Every operation that the service implements gives an answer that is of AWS's model.
 
 Which those are is asked of the service itself, operation by operation of each model. One that is
-implemented, and not called here with success, fails the test: add its call to `calls` below.
+implemented, and not called here with success, fails the test: add its call to those below.
 """
 
 import json
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 import boto3
 import botocore
@@ -257,6 +258,21 @@ class Every(unittest.TestCase):
         client.detach_role_policy(**role, **policy)
         client.delete_policy(**policy)
         client.delete_role(**role)
+
+    def test_the_check_sees_what_is_wrong_in_xml(self):
+        shape = self.client("iam").meta.service_model.shape_for("ListRolePoliciesResponse")
+        for body, wrong in [
+            ("<PolicyNames><member>a</member></PolicyNames>", []),
+            ("<PolicyNames/><IsTruncated>false</IsTruncated>", []),
+            ("", ["Answer.PolicyNames is missing"]),
+            ("<PolicyNames/><Extra>1</Extra>", ["Answer.Extra is not in the model"]),
+        ]:
+            element = xml.etree.ElementTree.fromstring(f'<Answer xmlns="x">{body}</Answer>')
+            given = schema.from_xml(shape, element)
+            self.assertEqual(schema.problems(shape, given, "Answer"), wrong)
+        with self.assertRaises(AssertionError):
+            listed = '<Answer xmlns="x"><PolicyNames><item>a</item></PolicyNames></Answer>'
+            schema.from_xml(shape, xml.etree.ElementTree.fromstring(listed))
 
     def test_logs(self):
         self.check("logs", self.every_call_of_logs)

@@ -11,10 +11,20 @@ use crate::{Error, Reply, set, whole};
 /// Every path of Lambda's begins with the date of an API.
 const LAMBDA: &str = "/20";
 
+/// Services that have Lambda's host and signing name, and dates of their own (§12).
+const SIBLINGS: [(&str, &str); 4] = [
+    ("/2025-03-07/", "lambda-web"),
+    ("/2025-09-09/", "lambda-microvms"),
+    ("/2026-04-04/", "lambda-core"),
+    ("/2026-10-01/", "lambda-core"),
+];
+
 /// The refusal, if the request is surely for a service that isn't here.
 pub(crate) fn refusal<B>(request: &Request<B>, request_id: RequestId) -> Option<Reply> {
-    if request.uri().path().starts_with(LAMBDA) {
-        return None;
+    let path = request.uri().path();
+    if path.starts_with(LAMBDA) {
+        let (_, sibling) = SIBLINGS.into_iter().find(|(date, _)| path.starts_with(date))?;
+        return Some(Error::not_implemented(sibling).reply());
     }
     if let Some(target) = target(request) {
         return Some(of_target(target, request));

@@ -61,6 +61,8 @@ fn services_that_are_not_here_say_so() {
         "/bucket/key?X-Amz-Credential=AK%2F20260101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=0";
     check("GET", query, ("host", "x"), xml);
     check("GET", "/restapis", ("authorization", &signed("apigateway")), json);
+    check("GET", "/2025-09-09/microvms", ("authorization", &signed("lambda")), json);
+    check("GET", "/2026-10-01/runtimes", ("host", "x"), json);
     // Lambda's own, and what nobody can tell.
     check("GET", "/nothing", ("authorization", &signed("lambda")), None);
     check("GET", "/2015-03-31/functions", ("authorization", &signed("s3")), None);
