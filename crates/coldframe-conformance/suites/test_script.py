@@ -454,9 +454,11 @@ class Driver(Steps):
             MaximumEventAgeInSeconds=120,
         )
         sent = self._call_invoke(json.dumps({"remember": "this"}), InvocationType="Event")
-        # One environment is reserved: who asks it after the event is told of it.
+        # One environment is reserved: who asks it after the event is told of it. Who asked all the
+        # time would keep the event out.
         events, end = [], time.monotonic() + support.DEADLINE_S
         while not events and time.monotonic() < end:
+            time.sleep(0.1)
             try:
                 events = self._invoke({})["payload"]["events"]
             except Refused as refused:

@@ -213,9 +213,11 @@ const steps = {
     });
     const Payload = JSON.stringify({ remember: "this" });
     const sent = await send("Invoke", { FunctionName, InvocationType: "Event", Payload });
-    // One environment is reserved: who asks it after the event is told of it.
+    // One environment is reserved: who asks it after the event is told of it. Who asked all the
+    // time would keep the event out.
     let events = [];
     for (const end = Date.now() + 30_000; !events.length && Date.now() < end; ) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
       try {
         events = (await invoke({})).payload.events;
       } catch (error) {

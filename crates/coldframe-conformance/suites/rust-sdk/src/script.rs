@@ -271,9 +271,11 @@ impl<'a> Script<'a> {
         let made = put.send().await?;
         let call = self.invocation(&json!({ "remember": "this" }));
         let sent = call.invocation_type(InvocationType::Event).send().await?;
-        // One environment is reserved: who asks it after the event is told of it.
+        // One environment is reserved: who asks it after the event is told of it. Who asked all the
+        // time would keep the event out.
         let end = Instant::now() + EVENT_DEADLINE;
         let events = loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
             match self.invocation(&json!({})).send().await {
                 Ok(answer) => {
                     let events = payload(&answer)?["events"].take();
