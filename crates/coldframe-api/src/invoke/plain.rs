@@ -1,6 +1,6 @@
 //! The short way through `Invoke`, for the requests that nearly all are: a bare name, no qualifier,
-//! nothing in the head that only few have. It answers what the long way would and touches a tenth of
-//! the memory: after a pause, with nothing in the caches, that is what a call waits for.
+//! nothing in the head that only few have. It answers what the long way would and touches less memory:
+//! after a pause, with nothing in the caches, that is what a call waits for.
 
 use std::sync::Arc;
 

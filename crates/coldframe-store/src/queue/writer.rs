@@ -125,7 +125,7 @@ impl Writer {
         let bytes = batch.iter().map(|order| order.bytes() + ROW_OVERHEAD_BYTES).sum::<usize>();
         match self.commit(&batch) {
             Ok(()) => {
-                batch.into_iter().for_each(|order| self.written(order));
+                self.written(batch);
                 self.settle(bytes);
             }
             // One of them may be at fault, or there is room for some: each has its own chance.
@@ -156,7 +156,7 @@ impl Writer {
 
     fn write_one(&mut self, order: Order) {
         match self.commit(std::slice::from_ref(&order)) {
-            Ok(()) => self.written(order),
+            Ok(()) => self.written(vec![order]),
             Err(error) => match order {
                 Order::Add { done, .. } | Order::Flush { done } => done(Err(Arc::new(error))),
                 order => {
@@ -181,22 +181,29 @@ impl Writer {
         Ok(())
     }
 
-    fn written(&self, order: Order) {
-        let wait = |row: &Row| {
+    fn written(&self, batch: Vec<Order>) {
+        let mut waiting = false;
+        let mut wait = |row: &Row| {
             let Row { id, enqueued, .. } = *row;
             let ticket = Ticket { id, due: enqueued, enqueued, attempts: 0, put_backs: 0 };
-            self.shared.insert(&row.lane, ticket);
+            self.shared.index().insert(&row.lane, ticket);
+            waiting = true;
         };
-        match order {
-            Order::Add { row, done } => {
-                wait(&row);
-                done(Ok(()));
+        for order in batch {
+            match order {
+                Order::Add { row, done } => {
+                    wait(&row);
+                    done(Ok(()));
+                }
+                Order::Finish { successors, .. } => successors.iter().for_each(&mut wait),
+                Order::Delay { .. } => {}
+                // Some may have been on their way when it was told.
+                Order::Forget { lane, up_to } => self.shared.index().forget(&lane, up_to),
+                Order::Flush { done } => done(Ok(())),
             }
-            Order::Finish { successors, .. } => successors.iter().for_each(wait),
-            Order::Delay { .. } => {}
-            // Some may have been on their way when it was told.
-            Order::Forget { lane, up_to } => self.shared.index().forget(&lane, up_to),
-            Order::Flush { done } => done(Ok(())),
+        }
+        if waiting {
+            (self.shared.listener)(Signal::Waiting);
         }
     }
 }
