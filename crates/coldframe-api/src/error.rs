@@ -57,13 +57,7 @@ impl Error {
 
     /// The platform's own fault: the cause is the operator's to read, not the caller's.
     pub(crate) fn service(cause: &dyn std::error::Error) -> Self {
-        let mut chain = cause.to_string();
-        let mut next = cause.source();
-        while let Some(cause) = next {
-            chain = format!("{chain}: {cause}");
-            next = cause.source();
-        }
-        tracing::error!(error = chain, "a request failed");
+        tracing::error!(error = coldframe_core::error::chain(cause), "a request failed");
         Self::new("ServiceException", "An internal error occurred.")
     }
 

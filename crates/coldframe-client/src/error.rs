@@ -67,13 +67,7 @@ impl Error {
 
     /// With all causes, for a log or a caller.
     pub fn chain(&self) -> String {
-        let mut chain = self.to_string();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            chain = format!("{chain}: {cause}");
-            next = cause.source();
-        }
-        chain
+        coldframe_core::error::chain(self)
     }
 }
 

@@ -14,6 +14,17 @@ pub enum Fault {
     Coldframe,
 }
 
+/// An error with all its causes, in one line: for a log, or who has to act on it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut chain = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        chain = format!("{chain}: {cause}");
+        next = cause.source();
+    }
+    chain
+}
+
 /// Why an invocation or an init failed, in AWS's words: `errorType` and `errorMessage` of the
 /// payload the platform makes when the runtime sent none (execution-environment.md §7.2).
 #[derive(Clone, Debug, PartialEq, Eq)]

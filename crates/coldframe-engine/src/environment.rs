@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use coldframe_core::error::{self, FunctionError};
+use coldframe_core::error::{self, FunctionError, chain};
 use coldframe_core::event::{self, InitPhase, Status};
 use coldframe_core::invoke::Invocation;
 use coldframe_core::lifecycle::{Action, Event, Phase};
@@ -214,18 +214,6 @@ impl Dial for Inside {
     fn socket(&self) -> BoxFuture<'_, std::io::Result<std::os::fd::OwnedFd>> {
         Box::pin(async { self.0.socket().await.map_err(std::io::Error::other) })
     }
-}
-
-/// The whole chain of an error's causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 struct Environment {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coldframe_core::Destination;
 use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
+use coldframe_core::error::chain;
 use coldframe_core::invoke::{Answer, Invocation, Refusal};
 use coldframe_core::limits::ASYNC_AGE;
 use coldframe_core::observe::Metric;
@@ -15,7 +16,7 @@ use crate::destination::{self, Delivery};
 use crate::policy::{Condition, Limits, Next, Outcome, Standing, back_off};
 use crate::poller::Place;
 use crate::record::{Ended, Response};
-use crate::{World, chain, now};
+use crate::{World, now};
 
 /// Holds its place until all is decided.
 pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Lease) {

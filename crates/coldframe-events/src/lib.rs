@@ -26,6 +26,7 @@ use coldframe_client::{Client, Credentials};
 use coldframe_core::asynchronous::{
     AsyncInvocation, AsyncInvoker, Functions, NoSuchDestination, NotKept,
 };
+use coldframe_core::error::chain;
 use coldframe_core::invoke::Invoker;
 use coldframe_core::observe::{Measured, Metric, Observer};
 use coldframe_core::{BoxFuture, Destination, FunctionArn};
@@ -88,17 +89,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
-}
-
-/// An error with its causes, for a log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut chain = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        chain = format!("{chain}: {cause}");
-        next = cause.source();
-    }
-    chain
 }
 
 impl Events {
