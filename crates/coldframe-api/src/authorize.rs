@@ -12,7 +12,11 @@ use crate::{Call, Error, Service, model, policy};
 impl Service {
     /// Decides on a request that names a function. Who is let into another account acts there.
     pub(crate) fn authorize(&self, call: &mut Call) -> Result<(), Error> {
-        let text = call.label("FunctionName");
+        // The resource of a policy may be a function, too.
+        let text = match call.label("FunctionName") {
+            "" => call.label("ResourceArn"),
+            name => name,
+        };
         let Some(parts) = model::name::parts(text).filter(|_| !text.is_empty()) else {
             return Ok(());
         };
@@ -57,7 +61,7 @@ impl Service {
             _ => named.shown(),
         };
         let document: Value =
-            serde_json::from_str(&policy::document(statements)).unwrap_or_default();
+            serde_json::from_str(&policy::document(statements, None)).unwrap_or_default();
         let account = caller.account.as_str();
         let context =
             [("aws:PrincipalAccount", account), ("lambda:InvokedViaFunctionUrl", "false")];

@@ -32,6 +32,7 @@ mod permission;
 mod policy;
 mod provisioned;
 mod recursion;
+mod resource_policy;
 mod runtime_management;
 mod serving;
 mod tag;
@@ -282,6 +283,13 @@ impl Service {
             }
             "AddPermission" => self.to_its_end(|service| service.add_permission(call)).await,
             "GetPolicy" => self.get_policy(&call),
+            "PutResourcePolicy" => {
+                self.to_its_end(|service| service.put_resource_policy(call)).await
+            }
+            "GetResourcePolicy" => self.get_resource_policy(&call),
+            "DeleteResourcePolicy" => {
+                self.to_its_end(|service| service.delete_resource_policy(call)).await
+            }
             "RemovePermission" => self.to_its_end(|service| service.remove_permission(call)).await,
             "TagResource" => self.to_its_end(|service| service.tag_resource(call)).await,
             "UntagResource" => self.to_its_end(|service| service.untag_resource(call)).await,

@@ -13,7 +13,7 @@ use crate::function::{Named, Which};
 use crate::policy::Subject;
 
 /// The policy of what is named.
-fn subject<'a>(function: &'a mut Function, named: &Named) -> Result<Subject<'a>, Error> {
+pub(crate) fn subject<'a>(function: &'a mut Function, named: &Named) -> Result<Subject<'a>, Error> {
     let absent = || Error::not_found(&named.shown());
     let record = match named.which() {
         Which::Latest => &mut function.latest,
@@ -23,10 +23,15 @@ fn subject<'a>(function: &'a mut Function, named: &Named) -> Result<Subject<'a>,
             let alias = Arc::make_mut(found.ok_or_else(|| Error::no_alias(&named.shown()))?);
             return Ok(Subject {
                 statements: &mut alias.policy,
+                head: &mut alias.policy_head,
                 revision_id: &mut alias.revision_id,
             });
         }
     };
     let record = Arc::make_mut(record);
-    Ok(Subject { statements: &mut record.policy, revision_id: &mut record.revision_id })
+    Ok(Subject {
+        statements: &mut record.policy,
+        head: &mut record.policy_head,
+        revision_id: &mut record.revision_id,
+    })
 }

@@ -1,5 +1,6 @@
 //! Resource policies (service-api.md §2.11, §2.12): statements, kept as the JSON text that callers see.
 
+use coldframe_store::PolicyHead;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ pub(crate) struct Statement<'a> {
 /// The policy of one resource, and the revision that its changes go by.
 pub(crate) struct Subject<'a> {
     pub(crate) statements: &'a mut Vec<String>,
+    pub(crate) head: &'a mut Option<PolicyHead>,
     pub(crate) revision_id: &'a mut String,
 }
 
@@ -42,16 +44,7 @@ impl Subject<'_> {
         }
         let text = serde_json::to_string(statement).map_err(|error| Error::service(&error))?;
         self.statements.push(text.clone());
-        let length = document(self.statements).chars().count();
-        if length > POLICY_CHARACTERS_MAX {
-            return Err(Error::new(
-                "PolicyLengthExceededException",
-                format!(
-                    "The final policy size ({length}) is bigger than the limit ({POLICY_CHARACTERS_MAX})."
-                ),
-            ));
-        }
-        *self.revision_id = Uuid::new_v4().to_string();
+        self.changed()?;
         Ok(text)
     }
 
@@ -64,22 +57,67 @@ impl Subject<'_> {
         if self.statements.len() == before {
             return Err(not_found(format!("Statement {id} is not found in resource policy.")));
         }
+        if self.statements.is_empty() {
+            *self.head = None;
+        }
+        self.changed()
+    }
+
+    /// Puts a whole policy in the place of what is there.
+    pub(crate) fn replace(self, head: PolicyHead, statements: Vec<String>) -> Result<(), Error> {
+        *self.head = Some(head);
+        *self.statements = statements;
+        self.changed()
+    }
+
+    /// No policy from now on.
+    pub(crate) fn clear(self) -> Result<(), Error> {
+        if self.statements.is_empty() {
+            return Err(not_found("No policy is associated with the given resource."));
+        }
+        *self.head = None;
+        self.statements.clear();
+        self.changed()
+    }
+
+    /// The document that callers see.
+    pub(crate) fn document(&self) -> String {
+        document(self.statements, self.head.as_ref())
+    }
+
+    fn changed(self) -> Result<(), Error> {
+        let length = self.document().chars().count();
+        if length > POLICY_CHARACTERS_MAX {
+            return Err(Error::new(
+                "PolicyLengthExceededException",
+                format!(
+                    "The final policy size ({length}) is bigger than the limit ({POLICY_CHARACTERS_MAX})."
+                ),
+            ));
+        }
         *self.revision_id = Uuid::new_v4().to_string();
         Ok(())
     }
 }
 
 /// The document that `GetPolicy` gives.
-pub(crate) fn document(statements: &[String]) -> String {
-    let statements = statements.join(",");
-    format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{statements}]}}"#)
+pub(crate) fn document(statements: &[String], head: Option<&PolicyHead>) -> String {
+    let member = |name: &str, value: Option<&str>| {
+        value.map_or_else(String::new, |value| format!(r#""{name}":{},"#, json!(value)))
+    };
+    let (version, id) = match head {
+        Some(head) => (head.version.as_deref(), head.id.as_deref()),
+        None => (Some("2012-10-17"), Some("default")),
+    };
+    let (version, id) = (member("Version", version), member("Id", id));
+    format!(r#"{{{version}{id}"Statement":[{}]}}"#, statements.join(","))
 }
 
 pub(crate) fn not_found(message: impl Into<String>) -> Error {
     Error::new("ResourceNotFoundException", message)
 }
 
-fn sid(statement: &str) -> String {
+pub(crate) fn sid(statement: &str) -> String {
     let statement: Value = serde_json::from_str(statement).unwrap_or_default();
     statement["Sid"].as_str().unwrap_or_default().to_owned()
 }

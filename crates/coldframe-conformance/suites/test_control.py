@@ -1009,6 +1009,128 @@ class Permissions(Control):
                     FunctionName=name, **(self.STATEMENT | {"StatementId": f"s{number + 10}"})
                 )
 
+    def test_whole_policies(self):
+        name = self.deploy("whole")
+        self.client.publish_version(FunctionName=name)
+        self.client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+        put, get = self.client.put_resource_policy, self.client.get_resource_policy
+        # Both ways lead to one policy.
+        self.client.add_permission(FunctionName=name, **self.STATEMENT)
+        shown = get(ResourceArn=ARN + name)
+        policy = self.client.get_policy(FunctionName=name)
+        self.assertEqual(
+            (shown["Policy"], shown["RevisionId"]), (policy["Policy"], policy["RevisionId"])
+        )
+        statements = [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": ["123456789012", "arn:aws:iam::210987654321:role/r"]},
+                "Action": ["lambda:InvokeFunction", "lambda:GetFunction"],
+                "Resource": ARN + name,
+            },
+            {
+                "Sid": "no",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "lambda:*",
+                "Resource": ARN + name,
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+        ]
+        document = {"Version": "2012-10-17", "Id": "mine", "Statement": statements}
+        revision = shown["RevisionId"]
+        done = put(
+            ResourceArn=ARN + name, Policy=json.dumps(document, indent=2), RevisionId=revision
+        )
+        self.assertEqual(json.loads(done["Policy"]), document)
+        self.assertRegex(done["RevisionId"], UUID4)
+        self.assertNotEqual(done["RevisionId"], revision)
+        self.assertEqual(done["RevisionId"], self.revision(name))
+        for shown in [get(ResourceArn=ARN + name), self.client.get_policy(FunctionName=name)]:
+            self.assertEqual(json.loads(shown["Policy"]), document)
+            self.assertEqual(shown["RevisionId"], done["RevisionId"])
+        self.client.add_permission(FunctionName=name, **self.STATEMENT)
+        self.client.remove_permission(FunctionName=name, StatementId="no")
+        shown = json.loads(get(ResourceArn=ARN + name)["Policy"])
+        self.assertEqual(shown["Id"], "mine")
+        self.assertEqual([one.get("Sid") for one in shown["Statement"]], [None, "s1"])
+        # Each qualifier has its own.
+        absent = "ResourceNotFoundException"
+        for qualifier in ["1", "live"]:
+            arn = f"{ARN}{name}:{qualifier}"
+            none = "The resource you requested does not exist."
+            self.fails(absent, none, get, ResourceArn=arn)
+            put(ResourceArn=arn, Policy=json.dumps({"Statement": statements[0]}))
+            there = {"Statement": statements[:1]}
+            self.assertEqual(json.loads(get(ResourceArn=arn)["Policy"]), there)
+            self.client.delete_resource_policy(ResourceArn=arn)
+            self.fails(absent, none, get, ResourceArn=arn)
+            self.fails(absent, none, self.client.get_policy, FunctionName=arn)
+        self.client.delete_resource_policy(
+            ResourceArn=ARN + name, RevisionId=get(ResourceArn=ARN + name)["RevisionId"]
+        )
+        self.client.add_permission(FunctionName=name, **self.STATEMENT)
+        self.assertEqual(json.loads(get(ResourceArn=ARN + name)["Policy"])["Id"], "default")
+
+    def test_refusals_of_whole_policies(self):
+        name = self.deploy("whole-refused")
+        client, arn = self.client, ARN + name
+        absent, invalid = "ResourceNotFoundException", "InvalidParameterValueException"
+        good = {"Effect": "Allow", "Principal": "*", "Action": "lambda:*", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [good]})
+        none = "The resource you requested does not exist."
+        without = "No policy is associated with the given resource."
+        latest = "We currently do not support adding policies for $LATEST."
+        runtime = "arn:aws:lambda:us-east-1:000000000000:runtime/mine/1"
+        for where, code, got, put, deleted in [
+            (arn, absent, none, None, without),
+            (f"{arn}:$LATEST", invalid, latest, latest, latest),
+            (runtime, absent, none, none, none),
+            (f"{ARN}absent", absent, none, f"Function not found: {ARN}absent",
+             f"No policy found for: {ARN}absent"),
+            (f"{arn}:9", absent, none, f"Function not found: {arn}:9",
+             f"Function not found: {arn}:9"),
+            (f"{arn}:no", absent, none, f"Cannot find alias arn: {arn}:no",
+             f"Cannot find alias arn: {arn}:no"),
+        ]:
+            self.fails(code, got, client.get_resource_policy, ResourceArn=where)
+            self.fails(code, deleted, client.delete_resource_policy, ResourceArn=where)
+            if put is not None:
+                self.fails(
+                    code, put, client.put_resource_policy, ResourceArn=where, Policy=policy
+                )
+        for wrong, text in [
+            ("no json", "The policy is not valid"),
+            (json.dumps({"Statement": []}), "The policy is not valid: it has no statement."),
+            (json.dumps({"Statement": good | {"Principal": {"AWS": "nobody"}}}),
+             "The provided principal was invalid. Please check the principal and try again."),
+            (json.dumps({"Statement": [good, good | {"Effect": "Perhaps"}]}),
+             "The policy is not valid: Effect of statement 2 is wrong."),
+        ]:
+            with self.assertRaises(client.exceptions.InvalidParameterValueException) as raised:
+                client.put_resource_policy(ResourceArn=arn, Policy=wrong)
+            self.assertIn(text, raised.exception.response["Error"]["Message"])
+        layer = f"{LAYER}some:1"
+        with self.assertRaises(botocore.exceptions.ClientError) as raised:
+            client.get_resource_policy(ResourceArn=layer)
+        self.assertEqual(raised.exception.response["Error"]["Code"], "ValidationException")
+        client.put_resource_policy(ResourceArn=arn, Policy=policy)
+        stale = (
+            "The Revision Id provided does not match the latest Revision Id. Call the"
+            " GetResourcePolicy API to retrieve the latest Revision Id"
+        )
+        old = {"ResourceArn": arn, "RevisionId": str(uuid.uuid4())}
+        failed = "PreconditionFailedException"
+        self.fails(failed, stale, client.put_resource_policy, Policy=policy, **old)
+        self.fails(failed, stale, client.delete_resource_policy, **old)
+        with self.assertRaises(client.exceptions.PolicyLengthExceededException):
+            each = json.dumps({"Statement": [good] * 140}, separators=(",", ":"))
+            client.put_resource_policy(ResourceArn=arn, Policy=each[:-1] + ',"Id":"' + "é" * 10 + '"}')
+            for number in range(20):
+                client.add_permission(
+                    FunctionName=name, **(self.STATEMENT | {"StatementId": f"s{number}"})
+                )
+
 
 class Tags(Control):
     def test_tags(self):
@@ -1702,6 +1824,41 @@ class Cli(Control):
         self.assertEqual(shown["Configuration"]["Layers"][0]["Arn"], arn)
         limits = self.aws("get-account-settings")["AccountLimit"]
         self.assertEqual(limits["UnreservedConcurrentExecutions"], 995)
+
+
+class Unread(unittest.TestCase):
+    """A reader that has had enough: `coldframe … | head`."""
+
+    def command(self, *words, lines=0):
+        process = subprocess.Popen(
+            [support.BINARY, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            for _ in range(lines):
+                process.stdout.readline()
+            process.stdout.close()
+            said = process.stderr.read()
+        self.assertEqual((process.returncode, said), (0, ""), words)
+
+    def test_run_ends_quietly(self):
+        with tempfile.TemporaryDirectory() as directory:
+            code = "def handler(event, context):\n    print('x' * 3000)\n    return 1\n"
+            Path(directory, "app.py").write_text(code)
+            for lines in [0, 1, 3]:
+                self.command("run", directory, "--times", "3", lines=lines)
+
+    def test_so_do_lists(self):
+        self.command("doctor")
+        with tempfile.TemporaryDirectory() as data:
+            self.command("account", "create", "--data", data)
+            self.command("account", "list", "--json", "--data", data)
+        with support.Service() as service:
+            for format in [[], ["--json"]]:
+                self.command("env", "ls", "--endpoint-url", service.url, *format)
 
 
 class Kept(unittest.TestCase):

@@ -25,7 +25,7 @@ use rusqlite::Connection;
 pub use self::keys::{AccountRecord, KeyRecord};
 pub use self::record::{
     AliasRecord, EventInvokeRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord,
-    LayerUse, Logging, Provisioned, RuntimeUpdate, Settings, State, Update, UrlRecord,
+    LayerUse, Logging, PolicyHead, Provisioned, RuntimeUpdate, Settings, State, Update, UrlRecord,
 };
 
 pub use self::roles::{Named, PolicyRecord, RoleRecord};

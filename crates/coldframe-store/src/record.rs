@@ -97,7 +97,15 @@ pub struct AliasRecord {
     pub weights: BTreeMap<String, f64>,
     /// As [`FunctionRecord::policy`].
     pub policy: Vec<String>,
+    pub policy_head: Option<PolicyHead>,
     pub provisioned: Option<Provisioned>,
+}
+
+/// What a policy that was put as a whole says beside its statements.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyHead {
+    pub version: Option<String>,
+    pub id: Option<String>,
 }
 
 /// `ProvisionedConcurrencyConfig`, as it was asked for.
@@ -202,6 +210,9 @@ pub struct FunctionRecord {
     /// keys is what callers see.
     #[serde(default)]
     pub policy: Vec<String>,
+    /// Absent if its statements were added one by one.
+    #[serde(default)]
+    pub policy_head: Option<PolicyHead>,
     #[serde(default)]
     pub runtime_update: Option<RuntimeUpdate>,
     #[serde(default)]

@@ -40,6 +40,7 @@ fn record(revision: &str) -> FunctionRecord {
         unzipped_size: 1,
         layers: Vec::new(),
         policy: Vec::new(),
+        policy_head: None,
         runtime_update: None,
         provisioned: None,
     }

@@ -69,6 +69,7 @@ impl Service {
             unzipped_size: 0,
             layers: Vec::new(),
             policy: Vec::new(),
+            policy_head: None,
             runtime_update: None,
             provisioned: None,
         };

@@ -52,7 +52,8 @@ impl Service {
         if record.policy.is_empty() {
             return Err(not_found("No policy is associated with the given resource."));
         }
-        let body = json!({ "Policy": document(&record.policy), "RevisionId": record.revision_id });
+        let body =
+            json!({ "Policy": document(&record.policy, None), "RevisionId": record.revision_id });
         Ok(crate::json(StatusCode::OK, &body))
     }
 
@@ -82,7 +83,7 @@ impl Service {
                 let record = record.ok_or_else(|| version_absent(&arn.version(number)))?;
                 check_revision(&given, &record.revision_id, "GetLayerPolicy")?;
                 let LayerRecord { policy: statements, revision_id, .. } = Arc::make_mut(record);
-                let changed = change(Subject { statements, revision_id })?;
+                let changed = change(Subject { statements, head: &mut None, revision_id })?;
                 Ok((changed, record.revision_id.clone()))
             })
         });

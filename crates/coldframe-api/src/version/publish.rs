@@ -64,6 +64,7 @@ pub(crate) fn publish(
         // Its environments are its own.
         generation: Uuid::new_v4().to_string(),
         policy: Vec::new(),
+        policy_head: None,
         runtime_update: None,
         ..latest.clone()
     });
@@ -84,6 +85,7 @@ fn content(record: &FunctionRecord) -> FunctionRecord {
         state: State::Active,
         update: None,
         policy: Vec::new(),
+        policy_head: None,
         runtime_update: None,
         provisioned: None,
         ..record.clone()
