@@ -4,11 +4,15 @@ Spec: service-api.md §9.2–9.5.
 """
 
 import datetime
+import email.utils
+import hashlib
+import hmac
 import http.client
 import json
 import os
 import subprocess
 import tempfile
+import time
 import unittest
 import urllib.parse
 from unittest import mock
@@ -198,6 +202,27 @@ class Signatures(unittest.TestCase):
             "^Credential should be scoped to correct service: 'lambda'",
         )
 
+    def test_the_date_of_http_will_do(self):
+        for late_s, status in [(0, 200), (3600, 403)]:
+            now = time.time() - late_s
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+            date = email.utils.formatdate(now, usegmt=True)
+            scope = f"{stamp[:8]}/{support.REGION}/lambda/aws4_request"
+            host = f"127.0.0.1:{self.service.port}"
+            path, nothing = "/2015-03-31/functions", hashlib.sha256(b"").hexdigest()
+            canonical = f"GET\n{path}\n\ndate:{date}\nhost:{host}\n\ndate;host\n{nothing}"
+            digest = hashlib.sha256(canonical.encode()).hexdigest()
+            mac = ("AWS4" + self.key["SecretAccessKey"]).encode()
+            for part in [*scope.split("/"), f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"]:
+                mac = hmac.digest(mac, part.encode(), "sha256")
+            authorization = (
+                f"AWS4-HMAC-SHA256 Credential={self.key['AccessKeyId']}/{scope},"
+                f" SignedHeaders=date;host, Signature={mac.hex()}"
+            )
+            headers = {"Host": host, "Date": date, "Authorization": authorization}
+            answer = Answer(self.service, "GET", path, headers=headers)
+            self.assertEqual(answer.status, status, answer.body)
+
     def test_what_is_signed_cannot_be_changed(self):
         wrong = ("InvalidSignatureException", "^The request signature we calculated does not match")
         headers = signed(self.service, self.key)
@@ -383,6 +408,32 @@ class Accounts(unittest.TestCase):
                 take_back(Qualifier="live")
                 allow("*", PrincipalOrgID="o-1234567890")
                 refused(lambda: invoke(ann, arn, {}))
+                # Whole documents are the same policy.
+                refused(
+                    lambda: ann.get_resource_policy(ResourceArn=arn), action="GetResourcePolicy"
+                )
+                ben_only = {"AWS": f"arn:aws:iam::{OTHER}:user/ben"}
+                here.put_resource_policy(
+                    ResourceArn=arn,
+                    Policy=json.dumps({
+                        "Version": "2012-10-17",
+                        "Statement": [
+                            {"Effect": "Allow", "Principal": {"AWS": OTHER}, "Resource": arn,
+                             "Action": ["lambda:Invoke*", "lambda:GetResourcePolicy"]},
+                            {"Effect": "Deny", "Principal": ben_only, "Resource": "*",
+                             "Action": "lambda:InvokeFunction"},
+                        ],
+                    }),
+                )
+                self.assertEqual(invoke(ann, arn, {"a": 1}), {"a": 1})
+                self.assertIn("Deny", ann.get_resource_policy(ResourceArn=arn)["Policy"])
+                with self.assertRaises(botocore.exceptions.ClientError) as error:
+                    invoke(ben, arn, {})
+                self.assertIn(
+                    "with an explicit deny in a resource-based policy", str(error.exception)
+                )
+                here.delete_resource_policy(ResourceArn=arn)
+                refused(lambda: invoke(ann, arn, {}))
 
     def test_keys_are_made_listed_and_revoked(self):
         with tempfile.TemporaryDirectory() as data:
@@ -513,6 +564,18 @@ class Companions(unittest.TestCase):
         self.fails("InvalidClientTokenId", ".", forged.get_caller_identity)
         self.fails("ValidationError", "durationSeconds", self.sts.assume_role, DurationSeconds=43201, **take)
         self.fails("ValidationError", "x is invalid", self.sts.assume_role, RoleArn="x" * 20, RoleSessionName="me")
+
+    def test_a_session_of_ones_own(self):
+        got = self.sts.get_session_token()["Credentials"]
+        left = got["Expiration"] - datetime.datetime.now(datetime.timezone.utc)
+        self.assertTrue(43100 < left.total_seconds() <= 43200, left)
+        mine = client(self.service, got, name="sts", token=got["SessionToken"])
+        self.assertEqual(mine.get_caller_identity()["Arn"], "arn:aws:iam::000000000000:user/ann")
+        client(self.service, got, token=got["SessionToken"]).list_functions()
+        self.fails("AccessDenied", "with session credentials$", mine.get_session_token)
+        self.fails("ValidationError", "durationSeconds", self.sts.get_session_token, DurationSeconds=129601)
+        forged = client(self.service, got, name="sts", token=got["SessionToken"][:-4] + "AAAA")
+        self.fails("InvalidClientTokenId", ".", forged.get_caller_identity)
 
     def test_another_accounts_role(self):
         tools.coldframe("account", "create", "--id", OTHER, "--data", self.data)

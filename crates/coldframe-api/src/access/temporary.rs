@@ -1,4 +1,4 @@
-//! Credentials of AssumeRole. Nothing is kept of them: the token tells whose they are and how long,
+//! Credentials of AssumeRole and GetSessionToken. Nothing is kept of them: the token tells whose they are and how long,
 //! signed by the store's secret, and the secret key is made of the access key by the same secret.
 //! So they outlive a restart, and no number of them fills anything.
 
@@ -17,8 +17,12 @@ use super::Denied;
 struct Claims {
     access_key: String,
     account: String,
+    /// Empty if it is a user's token.
     role: String,
     session: String,
+    /// Whose session it is if it is no role's; the account's own is the empty name's.
+    #[serde(default)]
+    user: Option<String>,
     /// Seconds since 1970.
     expires: u64,
 }
@@ -26,32 +30,35 @@ struct Claims {
 /// Length of the signature in front of a token's claims, bytes.
 const MAC_BYTES: usize = 32;
 
-/// Credentials of a role until then, seconds since 1970.
+/// Credentials of somebody until then, seconds since 1970.
 pub(crate) fn issue(
     secret: &[u8; 32],
-    account: &AccountId,
-    role: &str,
-    session: &str,
+    identity: Identity,
     expires: u64,
     random: &[u8; 16],
 ) -> Session {
     let access_key = access_key("ASIA", random);
+    let (role, session, user) = match &identity.principal {
+        Principal::Root => ("", "", Some(String::new())),
+        Principal::User(user) => ("", "", Some(user.clone())),
+        Principal::Role { role, session } => (role.as_str(), session.as_str(), None),
+    };
     let claims = Claims {
         access_key: access_key.clone(),
-        account: account.to_string(),
+        account: identity.account.to_string(),
         role: role.to_owned(),
         session: session.to_owned(),
+        user,
         expires,
     };
     let claims = serde_json::to_vec(&claims).expect("claims are text and a number");
     let mut token = mac(secret, "token", &claims).finalize().into_bytes().to_vec();
     token.extend_from_slice(&claims);
-    let principal = Principal::Role { role: role.to_owned(), session: session.to_owned() };
     Session {
         secret_key: derived(secret, &access_key),
         access_key,
         session_token: STANDARD.encode(token),
-        identity: Identity { account: account.clone(), principal },
+        identity,
     }
 }
 
@@ -73,7 +80,11 @@ pub(crate) fn read(
         return Err(Denied::Expired);
     }
     let account = AccountId::parse(&claims.account).ok_or(Denied::UnknownKey)?;
-    let principal = Principal::Role { role: claims.role, session: claims.session };
+    let principal = match claims.user {
+        None => Principal::Role { role: claims.role, session: claims.session },
+        Some(user) if user.is_empty() => Principal::Root,
+        Some(user) => Principal::User(user),
+    };
     Ok((derived(secret, access_key), Identity { account, principal }))
 }
 
@@ -96,9 +107,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn users_and_accounts_have_sessions_too() {
+        let account = AccountId::parse("123456789012").unwrap();
+        for principal in [Principal::Root, Principal::User("ann".to_owned())] {
+            let identity = Identity { account: account.clone(), principal };
+            let issued = issue(&[1; 32], identity.clone(), 1000, &[7; 16]);
+            let known = read(&[1; 32], &issued.access_key, &issued.session_token, 1000);
+            assert_eq!(known, Ok((issued.secret_key, identity)));
+        }
+    }
+
+    #[test]
     fn what_was_issued_is_known_until_it_expires() {
         let account = AccountId::parse("123456789012").unwrap();
-        let session = issue(&[1; 32], &account, "r", "s", 1000, &[7; 16]);
+        let principal = Principal::Role { role: "r".to_owned(), session: "s".to_owned() };
+        let role = Identity { account: account.clone(), principal };
+        let session = issue(&[1; 32], role, 1000, &[7; 16]);
         let read = |secret: u8, key: &str, token: &str, now| {
             read(&[secret; 32], key, token, now).map(|(secret, identity)| {
                 assert_eq!(secret, session.secret_key);

@@ -3,7 +3,7 @@
 use hmac::Mac;
 
 use super::{ALGORITHM, Request, Scope, UNSIGNED_PAYLOAD, canonical, mac, string_to_sign};
-use super::{parse_time, time};
+use super::{parse_time, time, time::of_http_date};
 
 /// How far the clocks of caller and service may differ, and for how long a signature can be sent
 /// again, seconds. AWS: 5 minutes (service-api.md §9.5).
@@ -83,9 +83,12 @@ impl Presented {
                 _ => {}
             }
         }
-        let time = request.header("x-amz-date");
+        // Clients that can set no header but HTTP's own have the time there.
+        let date = || request.header("date");
+        let of_date = || date().and_then(of_http_date).or_else(|| date().map(str::to_owned));
+        let time = request.header("x-amz-date").map(str::to_owned).or_else(of_date);
         let (Some(credential), Some(signed_headers), Some(signature), Some(time)) =
-            (credential, signed_headers, signature, time)
+            (credential, signed_headers, signature, time.as_deref())
         else {
             let lacks = |name: &str, value: Option<&str>| match value {
                 Some(_) => String::new(),

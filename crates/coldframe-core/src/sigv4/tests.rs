@@ -261,6 +261,44 @@ fn what_is_no_signature_is_told_why() {
     );
 }
 
+// Spec: service-api.md §9.2: `Date` stands in where `X-Amz-Date` is absent.
+#[test]
+fn the_date_of_http_will_do() {
+    let scope = Scope { date: &TIME[..8], region: "us-east-1", service: "lambda" };
+    let check = |date: &str, more: Option<&str>, refused: Option<&str>| {
+        let first = [("host", "h"), ("date", date)];
+        let bare = Request { method: "GET", path: "/", query: "", headers: &first };
+        let text = canonical::request(&bare, "/", "date;host", &sha256_hex(b""));
+        let signature =
+            hex(&mac(SECRET, scope, &string_to_sign(TIME, scope, &text)).finalize().into_bytes());
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=A/{scope}, SignedHeaders=date;host, Signature={signature}"
+        );
+        let mut headers = first.to_vec();
+        headers.push(("authorization", authorization.as_str()));
+        headers.extend(more.map(|time| ("x-amz-date", time)));
+        let request = Request { headers: &headers, ..bare };
+        let presented = Presented::read(&request).unwrap().unwrap();
+        let verified = presented.verify(&request, SECRET, &sha256_hex(b""), now());
+        let why = verified.err().map(|refusal| refusal.to_string());
+        match (&why, refused) {
+            (None, None) => {}
+            (Some(why), Some(text)) => assert!(why.starts_with(text), "{date}: {why}"),
+            _ => panic!("{date}: {why:?}"),
+        }
+    };
+    check("Sat, 21 Nov 2026 10:11:12 GMT", None, None);
+    check(TIME, None, None);
+    // The one that is meant for it goes first.
+    check("Sat, 21 Nov 2026 10:11:12 GMT", Some(TIME), None);
+    check("Sat, 21 Nov 2026 10:11:12 GMT", Some("20261121T101113Z"), Some("The request signature"));
+    check("Sat, 21 Nov 2026 10:11:13 GMT", None, Some("The request signature"));
+    check("Sat, 21 Nov 2026 10:01:12 GMT", None, Some("Signature expired"));
+    for none in ["", "Sat, 21 Nov 2026 10:11:12 CET", "Sat, 31 Feb 2026 10:11:12 GMT", "today"] {
+        check(none, None, Some("Date must be in ISO-8601 'basic format'"));
+    }
+}
+
 #[test]
 fn incomplete_queries_and_unsigned_requests_are_told_apart() {
     let read =

@@ -19,6 +19,20 @@ pub fn time(seconds: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
+/// Reads the date of HTTP, `Sat, 21 Nov 2026 10:11:12 GMT`, and gives it as [`time`] writes it.
+pub(super) fn of_http_date(text: &str) -> Option<String> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_weekday, rest) = text.split_once(", ")?;
+    let mut words = rest.split(' ');
+    let mut next = || words.next();
+    let (day, month, year, clock, zone) = (next()?, next()?, next()?, next()?, next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let written = format!("{year}{month:02}{day}T{}Z", clock.replace(':', ""));
+    let is_date = zone == "GMT" && words.next().is_none() && parse_time(&written).is_some();
+    is_date.then_some(written)
+}
+
 /// Reads what [`time`] writes; nothing else, and no time before 1970.
 pub fn parse_time(text: &str) -> Option<u64> {
     let bytes: &[u8; 16] = text.as_bytes().try_into().ok()?;
