@@ -6,18 +6,20 @@ use coldframe_sandbox::{Driver, Spec};
 
 use crate::arguments::Service;
 use crate::instance::Instance;
+use crate::out::say;
 use crate::service;
 
 pub(crate) async fn doctor(mut instance: Instance) -> anyhow::Result<ExitCode> {
     let runtimes = service::runtimes(&instance);
     let driver = service::driver(&mut instance, &Service::ephemeral())?;
     let guarantees = driver.guarantees();
-    let mut sound = true;
+    let (mut sound, mut told) = (true, Vec::new());
     let mut line = |good: bool, what: &str, remedy: &str| {
         sound &= good;
-        println!("{} {what}", if good { "✓" } else { "✗" });
+        let mark = if good { "✓" } else { "✗" };
+        told.push(format!("{mark} {what}"));
         if !good {
-            println!("    {remedy}");
+            told.push(format!("    {remedy}"));
         }
     };
 
@@ -118,9 +120,12 @@ pub(crate) async fn doctor(mut instance: Instance) -> anyhow::Result<ExitCode> {
          provided.al2023 and provided.al2 need none",
     );
     for runtime in found {
-        println!("    {:<12} {}", runtime.name, runtime.interpreter.display());
+        told.push(format!("    {:<12} {}", runtime.name, runtime.interpreter.display()));
     }
     let _ = tokio::task::spawn_blocking(move || driver.close()).await;
     drop(instance);
+    for line in told {
+        say!("{line}")?;
+    }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::arguments::Environments;
 use crate::client::Client;
+use crate::out::{print, say};
 
 pub(crate) async fn environments(command: Environments) -> anyhow::Result<ExitCode> {
     match command {
@@ -14,9 +15,12 @@ pub(crate) async fn environments(command: Environments) -> anyhow::Result<ExitCo
             let mut client = Client::connect(&endpoint.endpoint_url).await?.signing();
             let answer = client.json(Method::GET, "/_coldframe/environments", None).await?;
             if json {
-                println!("{:#}", answer["environments"]);
+                say!("{:#}", answer["environments"])?;
             } else {
-                print!("{}", table(answer["environments"].as_array().map_or(&[], Vec::as_slice)));
+                print(format_args!(
+                    "{}",
+                    table(answer["environments"].as_array().map_or(&[], Vec::as_slice))
+                ))?;
             }
         }
         Environments::Show { id, json, endpoint } => {
@@ -24,9 +28,9 @@ pub(crate) async fn environments(command: Environments) -> anyhow::Result<ExitCo
             let path = format!("/_coldframe/environments/{id}");
             let answer = client.json(Method::GET, &path, None).await?;
             if json {
-                println!("{answer:#}");
+                say!("{answer:#}")?;
             } else {
-                print!("{}", life(&answer));
+                print(format_args!("{}", life(&answer)))?;
             }
         }
     }

@@ -7,6 +7,7 @@ use coldframe_store::Store;
 use serde_json::{Value, json};
 
 use crate::arguments::{Account, Data, Key};
+use crate::out::say;
 use crate::{instance, operator};
 
 pub(crate) async fn account(command: Account) -> anyhow::Result<ExitCode> {
@@ -14,14 +15,14 @@ pub(crate) async fn account(command: Account) -> anyhow::Result<ExitCode> {
         Account::Create { name, id, data } => {
             let question = json!({ "do": "create-account", "name": name, "id": id });
             let made = ask(data, &question).await?;
-            println!("{}", made["Id"].as_str().unwrap_or_default());
+            say!("{}", made["Id"].as_str().unwrap_or_default())?;
         }
         Account::List { json, data } => {
             let accounts = ask(data, &json!({ "do": "list-accounts" })).await?;
             if json {
-                println!("{}", json!({ "Accounts": accounts }));
+                say!("{}", json!({ "Accounts": accounts }))?;
             } else {
-                table(&accounts, &["Id", "CreateDate", "Name"]);
+                table(&accounts, &["Id", "CreateDate", "Name"])?;
             }
         }
     }
@@ -35,18 +36,18 @@ pub(crate) async fn key(command: Key) -> anyhow::Result<ExitCode> {
             let made = ask(data, &question).await?;
             let text = |name: &str| made["AccessKey"][name].as_str().unwrap_or_default().to_owned();
             if json {
-                println!("{made}");
+                say!("{made}")?;
             } else {
-                println!("export AWS_ACCESS_KEY_ID={}", text("AccessKeyId"));
-                println!("export AWS_SECRET_ACCESS_KEY={}", text("SecretAccessKey"));
+                say!("export AWS_ACCESS_KEY_ID={}", text("AccessKeyId"))?;
+                say!("export AWS_SECRET_ACCESS_KEY={}", text("SecretAccessKey"))?;
             }
         }
         Key::List { json, data } => {
             let keys = ask(data, &json!({ "do": "list-keys" })).await?;
             if json {
-                println!("{}", json!({ "AccessKeyMetadata": keys }));
+                say!("{}", json!({ "AccessKeyMetadata": keys }))?;
             } else {
-                table(&keys, &["AccessKeyId", "AccountId", "CreateDate", "UserName"]);
+                table(&keys, &["AccessKeyId", "AccountId", "CreateDate", "UserName"])?;
             }
         }
         Key::Revoke { id, data } => {
@@ -66,10 +67,11 @@ async fn ask(data: Data, question: &Value) -> anyhow::Result<Value> {
     operator::answer(&store, question)
 }
 
-fn table(rows: &Value, columns: &[&str]) {
+fn table(rows: &Value, columns: &[&str]) -> anyhow::Result<()> {
     for row in rows.as_array().into_iter().flatten() {
         let cells: Vec<&str> =
             columns.iter().map(|column| row[*column].as_str().unwrap_or_default()).collect();
-        println!("{}", cells.join("  ").trim_end());
+        say!("{}", cells.join("  ").trim_end())?;
     }
+    Ok(())
 }

@@ -13,6 +13,7 @@ mod logs;
 mod objects;
 mod observed;
 mod operator;
+mod out;
 mod run;
 mod service;
 mod up;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).init();
     match dispatch(arguments) {
         Ok(code) => code,
+        Err(error) if error.is::<out::Unread>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("coldframe: {error:#}");
             ExitCode::FAILURE

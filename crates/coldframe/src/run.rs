@@ -22,6 +22,7 @@ use crate::arguments::Run;
 use crate::client::{Client, message};
 use crate::environments::happened;
 use crate::instance::Instance;
+use crate::out::say;
 use crate::service::{Service, runtimes};
 
 pub(crate) async fn run(options: Run, instance: Instance) -> anyhow::Result<ExitCode> {
@@ -55,8 +56,11 @@ pub(crate) async fn run(options: Run, instance: Instance) -> anyhow::Result<Exit
         "Timeout": options.timeout,
         "Environment": { "Variables": variables },
     });
-    println!("{name}: {runtime}, handler {handler}, {} MB", options.memory);
-    let told = tell(&service, name, &function, options.times, event).await;
+    let head = format!("{name}: {runtime}, handler {handler}, {} MB", options.memory);
+    let told = match say!("{head}") {
+        Ok(()) => tell(&service, name, &function, options.times, event).await,
+        Err(error) => Err(error),
+    };
     service.drain().await;
     Ok(if told? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -109,11 +113,11 @@ impl Session {
         if !parts.status.is_success() {
             bail!("{}", message(parts.status, &body));
         }
-        println!("\ninvocation {number}");
+        say!("\ninvocation {number}")?;
         let tail = parts.headers.get("x-amz-log-result");
         let tail = tail.and_then(|tail| STANDARD.decode(tail.as_bytes()).ok()).unwrap_or_default();
         for line in String::from_utf8_lossy(&tail).lines() {
-            println!("  │ {line}");
+            say!("  │ {line}")?;
         }
         let arrow = if parts.headers.contains_key("x-amz-function-error") {
             self.failed = true;
@@ -121,9 +125,9 @@ impl Session {
         } else {
             "→"
         };
-        println!("  {arrow} {}", String::from_utf8_lossy(&body));
+        say!("  {arrow} {}", String::from_utf8_lossy(&body))?;
         let happened = self.happened().await?;
-        println!("  {}", happened.join(" · "));
+        say!("  {}", happened.join(" · "))?;
         Ok(())
     }
 
