@@ -150,8 +150,8 @@ impl Service {
                         "You can't specify the function as a destination for itself.",
                     ));
                 }
-                Destination::Function { function, .. } => {
-                    self.store.get(&function).ok_or_else(absent)?;
+                Destination::Function { function, qualifier } => {
+                    self.find(&Named { arn: function, qualifier }).map_err(|_| absent())?;
                 }
                 Destination::Bucket { .. } if is_success => return Err(unsupported()),
                 _ => self.events.check_destination(arn).await.map_err(|_| absent())?,

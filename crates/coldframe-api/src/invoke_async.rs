@@ -23,8 +23,9 @@ impl Service {
         self.keep(asked).await
     }
 
-    /// Knows no invocation type: a header that says one isn't this operation's.
-    pub(crate) async fn invoke_async(&self, call: Call) -> Result<Reply, Error> {
+    /// Knows neither invocation types nor contexts: headers that say one aren't this operation's.
+    pub(crate) async fn invoke_async(&self, mut call: Call) -> Result<Reply, Error> {
+        call.headers.remove("x-amz-client-context");
         self.keep(self.asked(&call)?).await
     }
 

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 import uuid
 
 from botocore.exceptions import ClientError
@@ -260,6 +261,20 @@ class Accepting(unittest.TestCase):
         reply = client.invoke_async(FunctionName=name, InvokeArgs=b'{"id": "legacy"}')
         self.assertEqual(reply["Status"], 202)
         self.assertEqual(collector.wait(name)[0]["event"], {"id": "legacy"})
+        # Headers of Invoke mean nothing here.
+        for number, headers in enumerate(
+            [{"X-Amz-Invocation-Type": "DryRun"}, {"X-Amz-Client-Context": "no base64"}]
+        ):
+            request = urllib.request.Request(
+                f"{service.url}/2014-11-13/functions/{name}/invoke-async",
+                json.dumps({"id": f"header{number}"}).encode(),
+                headers,
+                method="POST",
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                self.assertEqual((answer.status, answer.read()), (202, b""))
+        came = {told["event"]["id"] for told in collector.wait(name, 3)}
+        self.assertEqual(came, {"legacy", "header0", "header1"})
         largest = b'"' + b"x" * (262144 - 2) + b'"'
         self.assertEqual(client.invoke_async(FunctionName=name, InvokeArgs=largest)["Status"], 202)
         expect(
@@ -391,6 +406,14 @@ class Configuring(unittest.TestCase):
             f"The destination ARN {arn('absent')} is invalid.",
             failure=arn("absent"),
         )
+        other = function()
+        for qualifier in ["no", "7"]:
+            gone = f"{arn(other)}:{qualifier}"
+            refused(
+                "InvalidParameterValueException",
+                f"The destination ARN {gone} is invalid.",
+                success=gone,
+            )
         refused(
             "InvalidParameterValueException",
             "You can't specify the function as a destination for itself.",
