@@ -1,13 +1,16 @@
 //! `Code.Location` of GetFunction: the zip at a signed path of this endpoint, for ten minutes.
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
+use coldframe_core::packages::PackageError;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::Response;
 use sha2::Sha256;
 use uuid::Uuid;
 
+use crate::policy::not_found;
 use crate::{Error, Reply, Service, set};
 
 /// Begins the paths.
@@ -90,7 +93,12 @@ impl Service {
         {
             return Err(refused());
         }
-        let zip = self.packages.zip(&sha256).map_err(|error| Error::service(&error))?;
+        let zip = self.packages.zip(&sha256).map_err(|error| match error {
+            PackageError::Io(error) if error.kind() == ErrorKind::NotFound => {
+                not_found("No function or layer has this package any more.")
+            }
+            error => Error::service(&error),
+        })?;
         let mut reply = Response::new(crate::whole(zip));
         set(reply.headers_mut(), "content-type", "application/zip");
         Ok(reply)

@@ -192,8 +192,10 @@ impl Service {
         decide: impl FnOnce(&mut Option<Function>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _together = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.store.function(arn);
         let decided = self.store.change(arn, decide)?;
         self.serve(arn);
+        self.suspect_left(old.as_deref(), self.store.function(arn).as_deref());
         Ok(decided)
     }
 

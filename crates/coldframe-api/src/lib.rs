@@ -35,6 +35,7 @@ mod recursion;
 mod resource_policy;
 mod runtime_management;
 mod serving;
+mod storage;
 mod tag;
 mod url;
 mod version;
@@ -80,6 +81,8 @@ pub struct Options {
     pub default_region: String,
     /// What the hosts of function URLs end with, as `localhost:4566`.
     pub url_domain: String,
+    /// Zips of an account's functions and layers together, bytes.
+    pub code_storage: u64,
 }
 
 /// Whom a connection comes from: an extension of its requests.
@@ -100,6 +103,8 @@ pub struct Service {
     /// Held while the catalogue and what serves change together.
     settling: Mutex<()>,
     code_key: code::Key,
+    code_storage: u64,
+    storage: Arc<storage::Storage>,
 }
 
 /// One request of an operation, read and checked.
@@ -163,6 +168,8 @@ impl Service {
             url_domain: options.url_domain.clone(),
             settling: Mutex::new(()),
             code_key: code::Key::new(),
+            code_storage: options.code_storage,
+            storage: Arc::default(),
         };
         for (arn, function) in service.store.all() {
             if function::is_settled(&function.latest) {

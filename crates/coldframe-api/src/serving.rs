@@ -1,7 +1,8 @@
 //! What invocations run: kept apart from the catalogue, as an update in progress leaves the old
 //! code serving.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use coldframe_core::invoke::ConcurrencyPlan;
@@ -23,6 +24,18 @@ struct Serving {
     latest: Option<Arc<FunctionVersion>>,
     versions: BTreeMap<u64, Arc<FunctionVersion>>,
     aliases: BTreeMap<String, Arc<AliasRecord>>,
+}
+
+impl Catalogue {
+    /// Takes out of these trees what serves.
+    pub(crate) fn spare(&self, trees: &mut HashSet<PathBuf>) {
+        let serving = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for version in serving.values().flat_map(|serving| serving.all()) {
+            for tree in std::iter::once(&version.code).chain(&version.layers) {
+                trees.remove(tree);
+            }
+        }
+    }
 }
 
 impl Serving {
@@ -96,12 +109,20 @@ impl Service {
         let keep: Vec<&str> =
             new.iter().flat_map(|new| new.all()).map(|version| version.revision.as_str()).collect();
         self.urls.set(arn, self.store.function(arn).as_deref());
+        let old = self.serving(arn).unwrap_or_default();
+        let left: Vec<_> =
+            old.all().filter(|version| !keep.contains(&version.revision.as_str())).collect();
+        // Before they serve no more: environments run them still.
+        self.storage.retire(&left);
         let mut serving = self.serving.0.write().unwrap_or_else(PoisonError::into_inner);
         match &new {
             Some(new) => serving.insert(arn.clone(), new.clone()),
             None => serving.remove(arn),
         };
         drop(serving);
+        let trees =
+            left.iter().flat_map(|version| std::iter::once(&version.code).chain(&version.layers));
+        self.storage.suspect(trees.cloned());
         self.invoker.retire(arn, &keep);
         self.invoker.plan(arn, &plan(function.as_deref(), new.as_deref()));
         if new.is_none() {

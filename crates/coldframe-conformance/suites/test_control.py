@@ -1605,6 +1605,89 @@ class Provisioned(Control):
                     self.assertEqual(told["initialised"], "provisioned-concurrency")
 
 
+class Growing(Control):
+    """Spec: service-api.md §5, "Scaling". AWS's numbers, by unit tests, are larger."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.gate = support.Gate()
+        cls.addClassCleanup(cls.gate.close)
+        cls.options = ["--allow-host-port", str(cls.gate.port), "--scaling-rate", "3"]
+        super().setUpClass()
+
+    lab = Provisioned.lab
+    provision = Provisioned.provision
+    reached = Provisioned.reached
+
+    def at_once(self, name, gate, count, qualifier="$LATEST"):
+        """So many invocations that all run until the last is answered, or has come to the gate."""
+        code = f"result = meet({self.gate.port}, {gate!r}) and os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']"
+
+        def one():
+            try:
+                return support.invoke(self.client, name, {"code": code}, Qualifier=qualifier).json
+            except self.client.exceptions.TooManyRequestsException as error:
+                self.assertEqual(error.response["Error"]["Message"], "Rate Exceeded.")
+                return error.response["Reason"]
+
+        running = support.together(*[one] * count)
+        refused = lambda: sum(future.done() for future in running)
+        self.gate.wait_for(gate, 3)
+        support.wait_until(lambda: refused() == count - 3, f"{count - 3} are refused")
+        self.gate.open(gate)
+        return collections.Counter(future.result() for future in running)
+
+    def test_a_function_grows_so_fast(self):
+        name, other = self.lab("grows"), self.lab("neighbour")
+        limit = "ConcurrentInvocationLimitExceeded"
+        began = time.monotonic()
+        self.assertEqual(self.at_once(name, "first", 5), {"on-demand": 3, limit: 2})
+        # What is there serves on; another function has its own.
+        self.service.wait_for_states(name, *["frozen"] * 3)
+        self.assertEqual(self.at_once(name, "second", 3), {"on-demand": 3})
+        self.assertEqual(self.at_once(other, "other", 4), {"on-demand": 3, limit: 1})
+        # Another version is the same function.
+        with self.assertRaises(self.client.exceptions.TooManyRequestsException) as raised:
+            self.client.invoke(FunctionName=name, Qualifier="1")
+        self.assertLess(time.monotonic() - began, 3.3, "this machine is too slow for the test")
+        self.assertEqual(raised.exception.response["Reason"], limit)
+
+        def again():
+            try:
+                return support.invoke(self.client, name, {"code": "result = 1"}, Qualifier="1").json
+            except self.client.exceptions.TooManyRequestsException:
+                return None
+
+        # A third of ten seconds makes one.
+        self.assertEqual(support.wait_until(again, "one more may be made"), 1)
+        self.assertGreater(time.monotonic() - began, 3.3)
+
+    def test_what_is_provisioned_does_not_count(self):
+        name = self.lab("provided-for")
+        self.provision(name, "live", 3)
+        self.reached(name, "live", "READY")
+        kinds = self.at_once(name, "provided", 3, "live")
+        self.assertEqual(kinds, {"provisioned-concurrency": 3})
+        self.assertEqual(self.at_once(name, "demanded", 3), {"on-demand": 3})
+
+    def test_requests_come_so_fast(self):
+        name = self.lab("requested")
+        invoke = lambda: support.invoke(self.client, name, {"code": "result = 1"}).json
+        self.assertEqual(invoke(), 1)
+        client = self.client
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+        began, came = time.monotonic(), 0
+        with self.assertRaises(client.exceptions.TooManyRequestsException) as raised:
+            while True:
+                self.assertEqual(invoke(), 1)
+                came += 1
+        reason = raised.exception.response["Reason"]
+        self.assertEqual(reason, "ReservedFunctionInvocationRateLimitExceeded")
+        # Twenty at once, and twenty a second.
+        allowed = 20 + 20 * (time.monotonic() - began)
+        self.assertTrue(20 <= came <= allowed, (came, allowed))
+
+
 class FromS3(Control):
     """Code that lies in an S3, in a bucket that is nobody else's."""
 
@@ -1824,6 +1907,194 @@ class Cli(Control):
         self.assertEqual(shown["Configuration"]["Layers"][0]["Arn"], arn)
         limits = self.aws("get-account-settings")["AccountLimit"]
         self.assertEqual(limits["UnreservedConcurrentExecutions"], 995)
+
+
+class Storage(unittest.TestCase):
+    """What nothing needs any more is deleted, and an account may keep so much."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.data = directory.name
+
+    def kept(self):
+        return sorted(os.listdir(Path(self.data, "packages")))
+
+    def sizes(self):
+        """Files of the packages and their bytes: which, and how much."""
+        found = [path for path in Path(self.data, "packages").rglob("*") if path.is_file()]
+        return len(found), sum(path.stat().st_size for path in found)
+
+    def becomes(self, expected):
+        support.wait_until(lambda: self.kept() == expected, f"{len(expected)} packages are left")
+
+    def layer(self, client, name, text):
+        content = {"ZipFile": support.zip_of({f"{name}.txt": text})}
+        made = client.publish_layer_version(LayerName=name, Content=content)
+        return made["LayerVersionArn"], {"LayerName": name, "VersionNumber": made["Version"]}
+
+    def test_fifty_rounds_leave_nothing(self):
+        with support.Service(data=self.data) as service:
+            client = service.client()
+            schema.watch(client)
+            arn, _ = self.layer(client, "stays", "stays")
+            support.deploy(client, "stays", package("stays"), Layers=[arn])
+            before = self.kept(), self.sizes()
+            for number in range(50):
+                layers = [self.layer(client, name, f"{name}{number}") for name in ["one", "two"]]
+                name = "comes" if number % 2 else "goes"
+                arns = [arn for arn, _ in layers]
+                support.deploy(client, name, package(f"first {number}"), Layers=arns)
+                if number % 10 == 0:
+                    client.publish_version(FunctionName=name)
+                    self.assertEqual(support.invoke(client, name).json["text"], f"first {number}")
+                client.update_function_code(FunctionName=name, ZipFile=package(f"then {number}"))
+                support.updated(client, name)
+                client.update_function_configuration(FunctionName=name, Layers=arns[::-1])
+                support.updated(client, name)
+                for _, layer in layers:
+                    client.delete_layer_version(**layer)
+                if number % 10 == 0:
+                    # Its layers are deleted, and it has them.
+                    answer = support.invoke(client, name)
+                    self.assertEqual(answer.json["text"], f"then {number}")
+                client.delete_function(FunctionName=name)
+            self.becomes(before[0])
+            self.assertEqual(self.sizes(), before[1])
+            self.assertEqual(support.invoke(client, "stays").json["text"], "stays")
+
+    def test_what_is_used_stays(self):
+        reads = """
+        def handler(event, context):
+            if event.get("gate"):
+                meet(event["port"], event["gate"])
+            import later
+            return [later.TEXT, open("/opt/one.txt").read(), open("/opt/two.txt").read()]
+        """
+        files = {"app.py": support.LAB + textwrap.dedent(reads), "later.py": "TEXT = 'old'"}
+        gate = support.Gate()
+        self.addCleanup(gate.close)
+        with support.Service("--allow-host-port", str(gate.port), data=self.data) as service:
+            client = service.client()
+            layers = [self.layer(client, name, name) for name in ["one", "two"]]
+            support.deploy(client, "busy", files, Layers=[arn for arn, _ in layers])
+            event = {"port": gate.port, "gate": "busy"}
+            [running] = support.together(lambda: support.invoke(client, "busy", event))
+            gate.wait_for("busy")
+            old = self.kept()
+            self.assertEqual(len(old), 4)
+            client.update_function_code(
+                FunctionName="busy", ZipFile=support.zip_of(files | {"later.py": "TEXT = 'new'"})
+            )
+            support.updated(client, "busy")
+            client.update_function_configuration(FunctionName="busy", Layers=[])
+            support.updated(client, "busy")
+            new = sorted(set(self.kept()) - set(old))
+            for _, layer in layers:
+                client.delete_layer_version(**layer)
+            # Both layers are no more in use by themselves; what was made of them is, and the code.
+            support.wait_until(lambda: len(self.kept()) == 3, "the layers are gone")
+            self.assertEqual([name[:7] for name in self.kept() if name in old][-1:], ["merged-"])
+            gate.open("busy")
+            self.assertEqual(running.result().json, ["old", "one", "two"])
+            self.becomes(new)
+
+    def test_what_a_killed_service_left(self):
+        service = support.Service(data=self.data).start()
+        client = service.client()
+        support.deploy(client, "kept", package("one"))
+        client.publish_version(FunctionName="kept")
+        client.update_function_code(FunctionName="kept", ZipFile=package("two"))
+        support.updated(client, "kept")
+        support.deploy(client, "gone", package("three"))
+        whole = self.kept()
+        client.delete_function(FunctionName="gone")
+        service.kill()
+        # As if it had not come to it.
+        strays = [Path(self.data, "packages", name * 64) for name in "af"]
+        strays.append(Path(self.data, "packages", "merged-" + "0" * 64))
+        for stray in strays:
+            (stray / "tree").mkdir(parents=True)
+            (stray / "tree" / "file").write_text("x")
+            (stray / "tree").chmod(0o500)
+        with support.Service(data=self.data) as service:
+            support.wait_until(lambda: len(self.kept()) == 2, "two packages are left")
+            self.assertLess(set(self.kept()), set(whole))
+            for qualifier, text in [("1", "one"), ("$LATEST", "two")]:
+                answer = support.invoke(service.client(), "kept", Qualifier=qualifier)
+                self.assertEqual(answer.json["text"], text)
+
+    def test_an_address_of_code_that_is_gone(self):
+        with support.Service(data=self.data) as service:
+            client = service.client()
+            support.deploy(client, "moved", package("one"))
+            where = client.get_function(FunctionName="moved")["Code"]["Location"]
+            path = where.removeprefix(service.url)
+            self.assertEqual(service.request("GET", path)[2], package("one"))
+            client.delete_function(FunctionName="moved")
+            self.becomes([])
+            self.assertEqual(service.request("GET", path)[0], 404)
+
+    def test_an_account_keeps_so_much(self):
+        def package_of(seed):
+            """Zips of one size: noise doesn't get smaller."""
+            noise = random.Random(seed).randbytes(1000)
+            return support.zip_of({"app.py": TELLS % "x", "noise": noise})
+
+        one, size = package_of(1), len(package_of(1))
+        self.assertEqual([len(package_of(seed)) for seed in [2, 6]], [size] * 2)
+        with support.Service("--code-storage", str(3 * size + 10), data=self.data) as service:
+            client = service.client()
+            schema.watch(client)
+            exceeded = client.exceptions.CodeStorageExceededException
+            used = lambda: client.get_account_settings()["AccountUsage"]["TotalCodeSize"]
+            total = client.get_account_settings()["AccountLimit"]["TotalCodeSize"]
+            self.assertEqual(total, 3 * size + 10)
+
+            def refused(call, **arguments):
+                before = used(), self.kept()
+                with self.assertRaises(exceeded) as raised:
+                    call(**arguments)
+                message = raised.exception.response["Error"]["Message"]
+                self.assertEqual(message, "Code storage limit exceeded.")
+                self.assertEqual(used(), before[0])
+                # What was brought in vain is not kept.
+                self.becomes(before[1])
+
+            create = {"client": client, "name": "b", "files": package_of(2)}
+            support.deploy(client, "a", one)
+            client.publish_version(FunctionName="a")
+            self.assertEqual(used(), 2 * size)
+            refused(support.create, **create, Publish=True)
+            support.deploy(**create)
+            self.assertEqual(used(), 3 * size)
+            # The same again is no more.
+            client.publish_version(FunctionName="a")
+            refused(client.publish_version, FunctionName="b")
+            refused(support.create, client=client, name="c", files=package_of(6))
+            large = support.zip_of({"app.py": os.urandom(2000).hex()})
+            refused(client.update_function_code, FunctionName="b", ZipFile=large)
+            refused(client.update_function_code, FunctionName="b", ZipFile=one, Publish=True)
+            refused(
+                client.publish_layer_version, LayerName="l", Content={"ZipFile": package_of(6)}
+            )
+            client.update_function_code(FunctionName="b", ZipFile=one)
+            support.updated(client, "b")
+            client.delete_function(FunctionName="a")
+            client.publish_layer_version(LayerName="l", Content={"ZipFile": package_of(6)})
+            self.assertEqual(used(), 2 * size)
+            # Another account has its own.
+            other = support.client_of(service, "123456789012")
+            support.deploy(other, "a", one)
+            self.assertEqual(used(), 2 * size)
+        # Whoever has more already may have less.
+        with support.Service("--code-storage", "1", data=self.data) as service:
+            client = service.client()
+            with self.assertRaises(client.exceptions.CodeStorageExceededException):
+                client.publish_version(FunctionName="b")
+            client.update_function_code(FunctionName="b", ZipFile=package_of(2))
+            support.updated(client, "b")
+            client.delete_function(FunctionName="b")
 
 
 class Unread(unittest.TestCase):

@@ -1,6 +1,6 @@
 //! Packages: what the service API asks of the room that unpacks them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A package taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,4 +47,11 @@ pub trait Packages: Send + Sync {
     fn merge(&self, packages: &[[u8; 32]]) -> Result<(), PackageError>;
     /// The directory that [`Packages::merge`] made of them; of one package its own.
     fn merged(&self, packages: &[[u8; 32]]) -> PathBuf;
+    /// Every directory there is: of packages, and of what was made of several.
+    fn trees(&self) -> Vec<PathBuf>;
+    /// Puts a package, or what was made of several, out of the way, by its directory: from now on it
+    /// isn't there. Quick.
+    fn discard(&self, tree: &Path) -> Result<(), PackageError>;
+    /// Deletes what was put out of the way.
+    fn clear(&self);
 }

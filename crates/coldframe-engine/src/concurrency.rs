@@ -83,6 +83,11 @@ impl Concurrency {
         })
     }
 
+    /// What the function has reserved.
+    pub(crate) fn reserved(&self, arn: &FunctionArn) -> Option<usize> {
+        lock(&self.account(arn)).functions.get(&arn.name)?.reserved
+    }
+
     /// Counts one more invocation of a version, if it may run.
     pub(crate) fn admit(&self, arn: &FunctionArn, version: &str) -> Result<Slot, Refusal> {
         let shared = self.account(arn);

@@ -15,13 +15,14 @@ mod environment_variables;
 mod output;
 mod pool;
 mod runtimes;
+mod scaling;
 mod view;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coldframe_core::identity::{Session, Sessions};
 use coldframe_core::invoke::{
@@ -40,6 +41,7 @@ pub use coldframe_runtime_api::stream::Rate;
 
 use self::concurrency::Concurrency;
 use self::pool::{Job, Pool, Reply};
+use self::scaling::Scaling;
 
 /// What the engine may be told.
 #[derive(Clone, Debug)]
@@ -50,6 +52,9 @@ pub struct Options {
     pub memory_mb: u64,
     /// Simultaneous invocations of an account.
     pub account_concurrency: usize,
+    /// Environments that a function may add in ten seconds; `None`: as many as there is room for, and
+    /// as many requests a second as come.
+    pub scaling_rate: Option<u32>,
     /// How fast responses are streamed; `None` as fast as they come.
     pub stream_rate: Option<Rate>,
     /// What functions without layers of their own have at `/opt`.
@@ -70,6 +75,7 @@ pub(crate) struct Shared {
     pools: RwLock<HashMap<String, Arc<Pool>>>,
     environments: Mutex<HashMap<coldframe_core::EnvironmentId, Arc<view::Handle>>>,
     concurrency: Concurrency,
+    scaling: Option<Scaling>,
     /// Memory that living environments are configured to, MB.
     reserved_mb: AtomicU64,
     draining: AtomicBool,
@@ -90,6 +96,7 @@ impl Engine {
         options: Options,
     ) -> Self {
         let concurrency = Concurrency::new(options.account_concurrency);
+        let scaling = options.scaling_rate.map(Scaling::new);
         let shared = Shared {
             driver,
             options,
@@ -99,6 +106,7 @@ impl Engine {
             pools: RwLock::default(),
             environments: Mutex::default(),
             concurrency,
+            scaling,
             reserved_mb: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             ended: Notify::new(),
@@ -126,6 +134,10 @@ impl Engine {
             return Err(Refusal::Draining);
         }
         let FunctionVersion { arn, version, .. } = &*invocation.function;
+        if let Some(scaling) = &shared.scaling {
+            let reserved = shared.concurrency.reserved(arn);
+            scaling.request(arn, reserved, shared.options.account_concurrency, Instant::now())?;
+        }
         let slot = shared.concurrency.admit(arn, version)?;
         let pool = shared.pool(&invocation.function, invocation.tenant_id.as_deref());
         pool.submit(Job { invocation, reply, _slot: slot });
@@ -194,6 +206,11 @@ impl Shared {
                 None => return false,
             }
         }
+    }
+
+    /// Whether the function may have one more environment that isn't provisioned, as fast as it grows.
+    fn may_grow(&self, arn: &FunctionArn) -> bool {
+        self.scaling.as_ref().is_none_or(|scaling| scaling.environment(arn, Instant::now()))
     }
 
     fn release(&self, mb: u64) {

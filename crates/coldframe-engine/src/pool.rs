@@ -159,7 +159,7 @@ impl Pool {
 
     /// Starts one environment; `starting` counts it already.
     fn start(self: &Arc<Self>) {
-        if !self.shared.reserve(self.memory_mb()) {
+        if !self.shared.may_grow(&self.function.arn) || !self.shared.reserve(self.memory_mb()) {
             let refused = {
                 let mut inner = lock(&self.inner);
                 inner.starting -= 1;

@@ -27,6 +27,7 @@ fn fixture(memory_mb: u64, concurrency: usize) -> Fixture {
         idle_timeout: Duration::from_secs(600),
         memory_mb,
         account_concurrency: concurrency,
+        scaling_rate: None,
         stream_rate: None,
         layer: None,
     };

@@ -17,6 +17,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use coldframe_core::packages::{Package, PackageError, Packages};
 use sha2::{Digest, Sha256};
@@ -26,10 +27,12 @@ use sha2::{Digest, Sha256};
 pub struct PackageStore {
     directory: PathBuf,
     count: AtomicU64,
+    /// Out of the way, and still there.
+    discarded: Mutex<Vec<PathBuf>>,
 }
 
 impl PackageStore {
-    /// Opens, and clears away what an interrupted `admit` left.
+    /// Opens, and clears away what an interrupted `admit` or `discard` left.
     ///
     /// # Errors
     /// If the directory can't be made.
@@ -40,7 +43,7 @@ impl PackageStore {
                 remove(&entry.path());
             }
         }
-        Ok(Self { directory, count: AtomicU64::new(0) })
+        Ok(Self { directory, count: AtomicU64::new(0), discarded: Mutex::default() })
     }
 
     fn place(&self, sha256: &[u8; 32]) -> PathBuf {
@@ -152,6 +155,43 @@ impl Packages for PackageStore {
         match (self.merged_place(packages), packages) {
             (Some(place), _) => place.join("tree"),
             (None, packages) => self.tree(packages.first().unwrap_or(&[0; 32])),
+        }
+    }
+
+    fn trees(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let is_hash = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        names
+            .filter(|name| is_hash(name.strip_prefix("merged-").unwrap_or(name)))
+            .map(|name| self.directory.join(name).join("tree"))
+            .collect()
+    }
+
+    fn discard(&self, tree: &Path) -> Result<(), PackageError> {
+        let Some(place) = tree.parent().filter(|place| place.parent() == Some(&*self.directory))
+        else {
+            return Ok(());
+        };
+        let aside = self.new_place();
+        match fs::rename(place, &aside) {
+            Ok(()) => {
+                let mut discarded = self.discarded.lock().unwrap_or_else(PoisonError::into_inner);
+                discarded.push(aside);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(PackageError::Io(error)),
+        }
+    }
+
+    fn clear(&self) {
+        let discarded = {
+            let mut discarded = self.discarded.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *discarded)
+        };
+        for aside in discarded {
+            remove(&aside);
         }
     }
 }

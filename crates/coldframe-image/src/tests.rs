@@ -187,3 +187,42 @@ fn a_merge_that_was_cut_off_is_cleared_away() {
     let again = PackageStore::open(directory.path().join("packages")).unwrap();
     assert_eq!(fs::read_dir(&again.directory).unwrap().count(), 0);
 }
+
+#[test]
+fn what_is_discarded_is_gone_and_can_come_again() {
+    let (directory, store) = store();
+    let bytes =
+        |text: &str| zip(&[Directory("closed", 0o500), File("closed/f", 0o400, text.as_bytes())]);
+    let admit = |text: &str| store.admit(&bytes(text)).unwrap().sha256;
+    let (one, two) = (admit("one"), admit("two"));
+    store.merge(&[one, two]).unwrap();
+    let merged = store.merged(&[one, two]);
+    let mut all = vec![store.tree(&one), store.tree(&two), merged.clone()];
+    let there = || {
+        let mut trees = store.trees();
+        trees.sort();
+        trees
+    };
+    all.sort();
+    assert_eq!(there(), all);
+    store.discard(&store.tree(&one)).unwrap();
+    assert!(store.zip(&one).is_err());
+    store.clear();
+    // What was made of it is whole.
+    assert_eq!(fs::read_to_string(merged.join("closed/f")).unwrap(), "two");
+    admit("one");
+    assert_eq!(there(), all);
+    for tree in &all {
+        store.discard(tree).unwrap();
+        // Once more is as good.
+        store.discard(tree).unwrap();
+    }
+    // Nothing else is touched.
+    store.discard(directory.path()).unwrap();
+    assert_eq!(there(), Vec::<PathBuf>::new());
+    assert_eq!(fs::read_dir(&store.directory).unwrap().count(), 3);
+    // A service that was killed here leaves the rest to the next.
+    let next = PackageStore::open(store.directory.clone()).unwrap();
+    assert_eq!(fs::read_dir(&next.directory).unwrap().count(), 0);
+    store.clear();
+}

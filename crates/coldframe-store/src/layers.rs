@@ -25,6 +25,11 @@ impl Store {
             .collect()
     }
 
+    /// Every layer of every account.
+    pub fn all_layers(&self) -> Vec<(LayerArn, Arc<Layer>)> {
+        read(&self.layers).iter().map(|(arn, layer)| (arn.clone(), layer.clone())).collect()
+    }
+
     /// Lets `decide` change the versions of a layer; one without versions is as good as absent.
     /// Otherwise as [`Store::change`].
     ///

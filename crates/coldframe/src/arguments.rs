@@ -77,6 +77,10 @@ pub(crate) struct Service {
     /// Simultaneous invocations of an account.
     #[arg(long, default_value_t = coldframe_core::limits::ACCOUNT_CONCURRENCY, value_name = "N")]
     pub(crate) concurrency: usize,
+    /// Environments that a function may add in 10 seconds, and with it 10 requests a second for each
+    /// environment it may have: AWS's rules, with 1000. Provisioned environments don't count.
+    #[arg(long, default_value = "off", value_parser = scaling_rate, value_name = "N|off")]
+    pub(crate) scaling_rate: ScalingRate,
     /// The region of requests that are not signed.
     #[arg(long, default_value = "us-east-1", value_name = "REGION")]
     pub(crate) region: String,
@@ -92,6 +96,13 @@ pub(crate) struct Service {
     /// SSL_CERT_FILE, or the system's store.
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
     pub(crate) s3_endpoint: Option<coldframe_client::Endpoint>,
+    /// Size of all zips of an account's functions and layers together.
+    #[arg(
+        long,
+        default_value_t = coldframe_core::limits::CODE_STORAGE_BYTES,
+        value_name = "BYTES"
+    )]
+    pub(crate) code_storage: u64,
     /// Size of all logs together on the disk: the oldest go first.
     #[arg(long, default_value_t = 1024, value_name = "MB")]
     pub(crate) log_storage: u64,
@@ -129,6 +140,11 @@ pub(crate) struct Events {
 /// `None`: as fast as they come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamRate(pub(crate) Option<Rate>);
+
+/// `None`: as fast as they come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScalingRate(pub(crate) Option<u32>);
+
 /// Whether signatures are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Auth {
@@ -148,10 +164,12 @@ impl Service {
             idle_timeout: Duration::from_secs(600),
             memory: None,
             concurrency: coldframe_core::limits::ACCOUNT_CONCURRENCY,
+            scaling_rate: ScalingRate(None),
             region: "us-east-1".to_owned(),
             url_domain: None,
             allow_host_port: Vec::new(),
             s3_endpoint: None,
+            code_storage: coldframe_core::limits::CODE_STORAGE_BYTES,
             log_storage: 1024,
             ready: 1,
             stream_rate: StreamRate(Some(Rate::default())),
@@ -331,6 +349,16 @@ fn stream_rate(text: &str) -> Result<StreamRate, String> {
     Ok(StreamRate(Some(Rate { refill, ..aws })))
 }
 
+/// `1000`, `off`: environments in ten seconds.
+fn scaling_rate(text: &str) -> Result<ScalingRate, String> {
+    if text == "off" {
+        return Ok(ScalingRate(None));
+    }
+    let rate = text.parse().ok().filter(|rate| *rate > 0);
+    rate.map(|rate| ScalingRate(Some(rate)))
+        .ok_or_else(|| "not a rate: environments in 10 seconds from 1, or off".to_owned())
+}
+
 /// `90`, `90s`, `10m`, `1h`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
@@ -372,6 +400,16 @@ mod tests {
         assert_eq!(refill("off"), Some(None));
         for wrong in ["0", "-1", "65", "fast", "NaN", ""] {
             assert_eq!(refill(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn scaling_rates_are_whole_numbers() {
+        let rate = |text: &str| scaling_rate(text).ok().map(|rate| rate.0);
+        assert_eq!(rate("1000"), Some(Some(1000)));
+        assert_eq!(rate("off"), Some(None));
+        for wrong in ["0", "-1", "1.5", "AWS", ""] {
+            assert_eq!(rate(wrong), None, "{wrong}");
         }
     }
 

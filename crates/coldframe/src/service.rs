@@ -114,6 +114,7 @@ impl Service {
             idle_timeout: options.idle_timeout,
             memory_mb,
             account_concurrency: options.concurrency,
+            scaling_rate: options.scaling_rate.0,
             stream_rate: options.stream_rate.0,
             layer: options.layer.clone(),
         };
@@ -141,6 +142,7 @@ impl Service {
                 .url_domain
                 .clone()
                 .unwrap_or_else(|| format!("localhost:{}", address.port())),
+            code_storage: options.code_storage,
         };
         let packages = Arc::new(packages);
         let queue = events.clone();
@@ -150,6 +152,7 @@ impl Service {
         api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone(), client)));
         let api = Arc::new(api);
         events.start(api.clone(), invoker);
+        api.clear_away();
         if !instance.ephemeral {
             Operator::listen(&instance.data, api.clone());
         }

@@ -92,16 +92,21 @@ impl Service {
         let zip = self.zip_of(&call, &body["Code"]).await?;
         let (service, arn) = (self.clone(), named.arn.clone());
         let runtime = record.runtime.clone().unwrap_or_default();
+        let caller = call.caller.clone();
+        let mut upload = self.storage.upload().await;
         let created = blocking(move || {
             let package = service.packages.admit(&zip).map_err(package_error)?;
             record.code_sha256 = code::hex(&package.sha256);
             record.code_size = package.zipped_bytes;
             record.unzipped_size = package.unzipped_bytes;
+            upload.made(service.trees(&record));
             service.lay(&record.layers, record.unzipped_size)?;
-            service.change(&arn, |there| {
+            let created = service.change(&arn, |there| {
                 if there.is_some() {
                     return Err(exists());
                 }
+                let copies = if publishes { 2 } else { 1 };
+                service.check_code_storage(&caller, copies * record.code_size, 0)?;
                 let mut function = Function::new(record, settings);
                 let shown = if publishes {
                     // AWS shows the version under the ARN of the function.
@@ -113,7 +118,9 @@ impl Service {
                 let revision = function.latest.revision_id.clone();
                 *there = Some(function);
                 Ok((shown, revision))
-            })
+            })?;
+            upload.keep();
+            Ok(created)
         });
         let (shown, revision) = created.await?;
         let runtime = Runtime::parse(&runtime);

@@ -13,9 +13,10 @@ use super::{
     Named, Which, apply, check_changeable, check_revision, configuration, last_modified, named,
     package_error,
 };
-use crate::layer::check_unzipped;
+use crate::layer::{check_unzipped, hashes};
+use crate::storage::code_size;
 use crate::version::publish;
-use crate::{Call, Error, Reply, Service, blocking, code, json};
+use crate::{Call, Caller, Error, Reply, Service, blocking, code, json};
 
 impl Service {
     pub(crate) async fn update_function_code(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
@@ -29,6 +30,7 @@ impl Service {
         }
         let zip = self.zip_of(&call, &call.json).await?;
         let dry_run = call.json["DryRun"].as_bool() == Some(true);
+        let mut upload = self.storage.upload().await;
         let service = self.clone();
         let package = blocking(move || {
             let packages = &service.packages;
@@ -36,6 +38,7 @@ impl Service {
             package.map_err(package_error)
         });
         let package = package.await?;
+        upload.made([self.packages.tree(&package.sha256)]);
         let architectures = architectures(&call.json);
         let new_code = move |record: &mut FunctionRecord| {
             if let Some(architectures) = architectures {
@@ -52,7 +55,9 @@ impl Service {
             let shown = configuration(&named.arn.to_string(), "$LATEST", &record, false);
             return Ok(json(StatusCode::OK, &shown));
         }
-        self.update(named, call.json, new_code).await
+        let updated = self.update(named, call.caller, call.json, new_code).await?;
+        upload.keep();
+        Ok(updated)
     }
 
     pub(crate) async fn update_function_configuration(
@@ -62,8 +67,11 @@ impl Service {
         let named = named_latest(&call)?;
         let current = self.find(&named)?.record;
         check(&named.arn, &current, &call.json)?;
+        // No layer goes between the look at it and its use.
+        let mut upload = self.storage.upload().await;
         let layers = self.layers_of(&call.caller, &call.json["Layers"])?;
         if let Some(layers) = layers.clone().filter(|layers| !layers.is_empty()) {
+            upload.made([self.packages.merged(&hashes(&layers))]);
             let service = self.clone();
             blocking(move || {
                 let mut code_bytes = current.unzipped_size;
@@ -85,7 +93,9 @@ impl Service {
             }
             apply(record, &body, &name)
         };
-        self.update(named, call.json, configure).await
+        let updated = self.update(named, call.caller, call.json, configure).await?;
+        upload.keep();
+        Ok(updated)
     }
 
     /// Stores what `change` makes of `$LATEST` as being updated; it serves once settled. The answer
@@ -93,14 +103,17 @@ impl Service {
     async fn update(
         self: &Arc<Self>,
         named: Named,
+        caller: Caller,
         body: Value,
         change: impl FnOnce(&mut FunctionRecord) -> Result<(), Error> + Send + 'static,
     ) -> Result<Reply, Error> {
         let (arn, shown) = (named.arn.clone(), named.shown());
+        let service = self.clone();
         let updated = self.change_there(
             &named.arn,
             move |function| {
                 check(&arn, &function.latest, &body)?;
+                let before = code_size(function);
                 let record = Arc::make_mut(&mut function.latest);
                 change(record)?;
                 record.last_modified = last_modified();
@@ -114,6 +127,7 @@ impl Service {
                 } else {
                     configuration(&arn.to_string(), "$LATEST", record, false)
                 };
+                service.check_code_storage(&caller, code_size(function), before)?;
                 Ok((shown, function.latest.revision_id.clone()))
             },
             move || Error::not_found(&shown),

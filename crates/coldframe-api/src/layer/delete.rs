@@ -12,10 +12,13 @@ impl Service {
     pub(crate) async fn delete_layer_version(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let (arn, number) = (own(&call)?, number(&call)?);
         let deleted = blocking(move || {
-            self.store.change_layer(&arn, |layer| {
-                layer.versions.remove(&number);
-                Ok(())
-            })
+            let gone = self
+                .store
+                .change_layer(&arn, |layer| Ok::<_, Error>(layer.versions.remove(&number)))?;
+            if let Some(gone) = gone {
+                self.suspect_layer(&gone);
+            }
+            Ok(())
         });
         deleted.await?;
         Ok(empty(StatusCode::NO_CONTENT))

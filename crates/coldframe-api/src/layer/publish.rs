@@ -32,18 +32,23 @@ impl Service {
             policy: Vec::new(),
             revision_id: Uuid::new_v4().to_string(),
         };
-        let (service, of) = (self.clone(), arn.clone());
+        let (service, of, caller) = (self.clone(), arn.clone(), call.caller.clone());
+        let mut upload = self.storage.upload().await;
         let published = blocking(move || {
             let package = service.packages.admit(&zip).map_err(package_error)?;
             record.sha256 = code::hex(&package.sha256);
             record.code_size = package.zipped_bytes;
             record.unzipped_size = package.unzipped_bytes;
+            upload.made([service.tree_of_layer(&record)]);
             let record = Arc::new(record);
-            service.store.change_layer(&of, |layer| {
+            let published = service.store.change_layer(&of, |layer| {
+                service.check_code_storage(&caller, record.code_size, 0)?;
                 layer.last_version += 1;
                 layer.versions.insert(layer.last_version, record.clone());
-                Ok((layer.last_version, record))
-            })
+                Ok::<_, Error>((layer.last_version, record))
+            })?;
+            upload.keep();
+            Ok(published)
         });
         let (number, record) = published.await?;
         Ok(json(StatusCode::CREATED, &self.whole(&call, &arn, number, &record)))

@@ -7,12 +7,14 @@ use hyper::StatusCode;
 use uuid::Uuid;
 
 use crate::function::{check_changeable, check_revision, code_sha256, configuration, named};
+use crate::storage::code_size;
 use crate::{Call, Error, Reply, Service, json};
 
 impl Service {
     pub(crate) async fn publish_version(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let arn = named(&call)?.arn;
-        let (of, body) = (arn.clone(), call.json);
+        let (of, body, caller) = (arn.clone(), call.json, call.caller);
+        let service = self.clone();
         let published = self.change_there(
             &arn,
             move |function| {
@@ -28,8 +30,10 @@ impl Service {
                     )));
                 }
                 let description = body["Description"].as_str().map(str::to_owned);
+                let before = code_size(function);
                 let (number, record) = publish(function, description, State::Active);
                 let number = number.to_string();
+                service.check_code_storage(&caller, code_size(function), before)?;
                 Ok(configuration(&of.qualified(&number), &number, &record, false))
             },
             {
