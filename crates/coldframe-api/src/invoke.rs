@@ -14,12 +14,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use coldframe_core::invoke::{Invocation, Refusal};
-use coldframe_core::{FunctionVersion, RequestId};
+use coldframe_core::{FunctionVersion, RequestId, lineage};
 use hyper::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use crate::function::{Named, named};
+use crate::recursion::is_link;
 use crate::{Call, Error, Reply, Service, empty, set, whole};
 
 /// Client context, bytes of base64. AWS: "Invoke", 3,583.
@@ -39,6 +40,8 @@ pub(crate) struct Asks<'a> {
     pub(crate) request_id: RequestId,
     pub(crate) payload: Bytes,
     pub(crate) trace: Option<&'a str>,
+    /// A function asks: the invocation is a link of a chain.
+    pub(crate) is_link: bool,
     /// As it came: base64.
     pub(crate) client_context: Option<&'a str>,
     pub(crate) cognito_identity: Option<String>,
@@ -87,6 +90,7 @@ impl Service {
             Kind::DryRun => return Ok(empty(StatusCode::NO_CONTENT)),
         }
         let Asked { invocation, trace, version, .. } = asked;
+        self.check_loop(&invocation)?;
         // A caller that goes away drops this future, and the function goes on.
         let answer = self.invoker.invoke(invocation).await;
         let answer = answer.map_err(refused)?;
@@ -112,6 +116,7 @@ impl Service {
             request_id: call.request_id,
             payload: call.body.clone(),
             trace: call.header("x-amzn-trace-id"),
+            is_link: is_link(&call.caller),
             client_context: call.header("x-amz-client-context"),
             cognito_identity: cognito_identity(call),
             tenant_id: call.header("x-amz-tenant-id"),
@@ -127,6 +132,9 @@ impl Service {
         let tenant_id = tenant(&function, asks.tenant_id)?;
         check_payload(&asks.payload)?;
         let version = function.version.clone();
+        // What comes from outside begins a chain, and its header is passed on as it is.
+        let trace_header =
+            if asks.is_link { lineage::enter(&trace, &named.arn) } else { trace.clone() };
         let invocation = Invocation {
             request_id: asks.request_id,
             function,
@@ -134,7 +142,7 @@ impl Service {
             payload: if asks.payload.is_empty() { Bytes::from_static(b"{}") } else { asks.payload },
             client_context,
             cognito_identity: asks.cognito_identity,
-            trace_header: Some(trace.clone()),
+            trace_header: Some(trace_header),
             wants_log_tail: asks.wants_log_tail,
             tenant_id,
         };

@@ -18,6 +18,7 @@ impl Service {
             return Ok(empty(StatusCode::NO_CONTENT));
         }
         let Asked { invocation, trace, version, .. } = asked;
+        self.check_loop(&invocation)?;
         // What fails before the first byte is an ordinary error; later it is told at the end.
         let answer = self.invoker.invoke_with_response_stream(invocation).await.map_err(refused)?;
         let mut reply = Response::new(Body::Stream(EventStream::new(answer.stream)));

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import sqlite3
 import statistics
 import subprocess
@@ -21,8 +22,11 @@ import urllib.parse
 import urllib.request
 import uuid
 from pathlib import Path
+from unittest import mock
 
+import botocore.config
 import botocore.exceptions
+import botocore.session
 
 import schema
 import services
@@ -1340,6 +1344,78 @@ class Settings(Control):
             self.client.get_function_recursion_config,
             FunctionName="absent",
         )
+
+    def test_a_loop_is_ended(self):
+        name = "loops"
+        support.deploy_lab(self.client, name)
+        self.addCleanup(self.gone, name)
+        told = """
+        import json
+
+        def handler(event, context):
+            print("told", json.dumps(event))
+        """
+        support.deploy(self.client, "ended", {"app.py": textwrap.dedent(told)})
+        self.addCleanup(self.gone, "ended")
+        self.client.put_function_event_invoke_config(
+            FunctionName=name, DestinationConfig={"OnFailure": {"Destination": f"{ARN}ended"}}
+        )
+        code = "result = {key: os.environ[key] for key in event['keys']}"
+        event = {
+            "code": code,
+            "keys": [
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "AWS_SESSION_TOKEN",
+                "AWS_LAMBDA_FUNCTION_NAME",
+                "_X_AMZN_TRACE_ID",
+            ],
+        }
+        inside = support.invoke(self.client, name, event).json
+        # As its code would have it: the SDK finds there what it sends on.
+        keys = {key: inside[key] for key in event["keys"][:3]}
+        lam = botocore.session.get_session().create_client(
+            "lambda",
+            endpoint_url=self.service.url,
+            region_name=support.REGION,
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=keys["AWS_SESSION_TOKEN"],
+            config=botocore.config.Config(retries={"total_max_attempts": 1}),
+        )
+        schema.watch(lam)
+
+        def again(**arguments):
+            with mock.patch.dict(os.environ, inside):
+                answer = lam.invoke(FunctionName=name, Payload=json.dumps(event), **arguments)
+            return json.loads(answer["Payload"].read() or "null")
+
+        outer = inside["_X_AMZN_TRACE_ID"]
+        for _ in range(16):
+            inside = again()
+        # The chain goes on, and each knows where it came from.
+        self.assertIn(outer.split(";")[0], inside["_X_AMZN_TRACE_ID"])
+        self.assertRegex(inside["_X_AMZN_TRACE_ID"], r";Lineage=[0-9a-f]{8}:16\Z")
+        text = (
+            "Lambda has detected your function being invoked in a recursive loop with other Amazon"
+            " Web Services resources and stopped your function's invocation."
+        )
+        self.fails("RecursiveInvocationException", text, again)
+        before = self.service.log(name).count("START")
+        again(InvocationType="Event")
+        record = support.wait_until(
+            lambda: re.search(r"told (.*)", self.service.log("ended")), "the end is told"
+        )
+        context = json.loads(record[1])["requestContext"]
+        self.assertEqual(context["condition"], "RecursiveInvocation")
+        self.assertEqual(context["approximateInvokeCount"], 0)
+        self.assertEqual(self.service.log(name).count("START"), before)
+        # Who asks from outside is no link of it, and it may be allowed.
+        self.assertIsNone(support.invoke(self.client, name).json)
+        self.client.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")
+        for _ in range(3):
+            inside = again()
+        self.assertRegex(inside["_X_AMZN_TRACE_ID"], r";Lineage=[0-9a-f]{8}:19\Z")
 
     def test_runtime_management(self):
         name = self.deploy("managed")

@@ -67,6 +67,8 @@ pub struct AsyncTarget {
     pub dead_letter: Option<String>,
     /// Reserved concurrency is zero: events fail without an attempt.
     pub switched_off: bool,
+    /// `RecursiveLoop` is `Allow`: it may be part of a loop of functions.
+    pub may_loop: bool,
 }
 
 /// Why an event can't run now.

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod invoke;
 pub mod lifecycle;
 pub mod limits;
+pub mod lineage;
 pub mod log;
 pub mod objects;
 pub mod observe;

@@ -7,6 +7,7 @@ use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
 use coldframe_core::error::chain;
 use coldframe_core::invoke::{Answer, Invocation, Refusal};
 use coldframe_core::limits::ASYNC_AGE;
+use coldframe_core::lineage::{self, HOPS_MAX};
 use coldframe_core::observe::Metric;
 use coldframe_store::FunctionKey;
 use coldframe_store::queue::{Event, Lease, Work};
@@ -109,6 +110,11 @@ async fn invoke(
         };
         tellings(&ended, &event, (function, tenant_id.as_deref()), &target)
     };
+    let trace = event.trace_header.as_deref();
+    if !target.may_loop && trace.is_some_and(|trace| lineage::hops(trace, &arn) > HOPS_MAX) {
+        measure(Metric::RecursiveInvocationsDropped, 1.0);
+        return finish(place, lease, end(Condition::RecursiveInvocation, standing.attempts, None));
+    }
     if target.switched_off {
         return finish(
             place,
@@ -170,9 +176,11 @@ fn tellings(
     let destination = if success { &target.on_success } else { &target.on_failure };
     let mut tellings = Vec::new();
     if let Some(destination) = destination {
+        let mut trace_header = event.trace_header.clone();
         let (request_id, work) = match Destination::parse(destination) {
             // A new invocation, of another function, for the same tenant.
             Some(Destination::Function { function, qualifier }) => {
+                trace_header = trace_header.map(|trace| lineage::enter(&trace, &function));
                 let function = FunctionKey::from(&function);
                 let tenant_id = tenant_id.map(str::to_owned);
                 let work = Work::Invoke { function, qualifier, tenant_id };
@@ -180,7 +188,6 @@ fn tellings(
             }
             _ => (event.request_id, deliver_to(destination, ended, function, false)),
         };
-        let trace_header = event.trace_header.clone();
         tellings.push(Event { request_id, trace_header, work, payload: ended.record() });
     }
     if let (false, Some(dead_letter)) = (success, &target.dead_letter) {

@@ -28,6 +28,8 @@ pub(crate) enum Condition {
     RetriesExhausted,
     EventAgeExceeded,
     ZeroReservedConcurrency,
+    /// The event has come through the function too often. AWS's word has not been seen.
+    RecursiveInvocation,
 }
 
 impl Condition {
@@ -37,6 +39,7 @@ impl Condition {
             Self::RetriesExhausted => "RetriesExhausted",
             Self::EventAgeExceeded => "EventAgeExceeded",
             Self::ZeroReservedConcurrency => "ZeroReservedConcurrency",
+            Self::RecursiveInvocation => "RecursiveInvocation",
         }
     }
 }

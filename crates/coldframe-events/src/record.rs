@@ -1,6 +1,7 @@
 //! What destinations and dead letter queues are told (service-api.md §4.3, §4.4).
 
 use bytes::Bytes;
+use coldframe_core::lineage::RECURSIVE_LOOP;
 use coldframe_store::queue::{DeadLetter, Millis};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -87,6 +88,9 @@ impl Ended<'_> {
 
     /// The attributes of its dead letter.
     pub(crate) fn dead_letter(&self) -> DeadLetter {
+        if self.condition == Condition::RecursiveInvocation {
+            return DeadLetter { error_code: 400, error_message: RECURSIVE_LOOP.to_owned() };
+        }
         let Some(response) = &self.response else {
             // The last the platform could say of it was that it didn't run.
             return DeadLetter { error_code: 429, error_message: "Rate Exceeded.".to_owned() };

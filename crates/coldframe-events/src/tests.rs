@@ -78,6 +78,7 @@ impl Fake {
             on_failure: None,
             dead_letter: None,
             switched_off: false,
+            may_loop: false,
         };
         change(&mut target);
         lock(&self.targets).insert(name.to_owned(), target);
@@ -388,6 +389,51 @@ async fn a_function_switched_off_has_no_attempt() {
     assert!(record.get("responseContext").is_none() && record.get("responsePayload").is_none());
     assert!(fixture.fake.seen_by("f").is_empty());
     fixture.check_done().await;
+}
+
+// Spec: service-api.md §2.14, recursion.
+#[tokio::test]
+async fn a_loop_of_functions_ends_unless_it_may_go_on() {
+    for may_loop in [false, true] {
+        let fixture = fixture(10, 1e-4);
+        fixture.fake.function("f", &[Act::Succeed], |target| {
+            target.on_success = Some(arn("g").to_string());
+            target.on_failure = Some(arn("told").to_string());
+            target.may_loop = may_loop;
+        });
+        fixture.fake.function("g", &[Act::Succeed], |target| {
+            target.on_success = Some(arn("f").to_string());
+            // It takes a step more to see it here.
+            target.may_loop = true;
+        });
+        fixture.fake.function("told", &[Act::Succeed], |_| {});
+        fixture.start();
+        let invocation = AsyncInvocation {
+            request_id: Uuid::new_v4().into(),
+            function: arn("f"),
+            qualifier: None,
+            payload: "1".into(),
+            trace_header: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
+            tenant_id: None,
+        };
+        fixture.events.enqueue(invocation).await.unwrap();
+        if may_loop {
+            fixture.fake.wait_for("f", 30).await;
+            assert!(fixture.fake.seen_by("told").is_empty());
+            fixture.events.drained().await;
+            continue;
+        }
+        let told = fixture.fake.wait_for("told", 1).await;
+        let record = record(&told[0].1);
+        assert_eq!(record["requestContext"]["condition"], "RecursiveInvocation");
+        assert_eq!(record["requestContext"]["approximateInvokeCount"], 0);
+        // The first was sent from outside, and sixteen followed.
+        assert_eq!(fixture.fake.seen_by("f").len(), 17);
+        assert_eq!(fixture.fake.seen_by("g").len(), 17);
+        let dropped = fixture.measures.of("f", Metric::RecursiveInvocationsDropped);
+        assert_eq!(dropped, [1.0]);
+        fixture.check_done().await;
+    }
 }
 
 #[tokio::test]

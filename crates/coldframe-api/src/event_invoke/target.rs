@@ -7,8 +7,8 @@ use coldframe_core::asynchronous::{AsyncTarget, Functions, NoTarget};
 use coldframe_core::limits::{ASYNC_AGE, ASYNC_RETRIES};
 
 use super::qualifier;
-use crate::Service;
 use crate::function::Named;
+use crate::{Service, recursion};
 
 impl Functions for Service {
     fn async_target(
@@ -33,6 +33,7 @@ impl Functions for Service {
             on_failure: config.on_failure,
             dead_letter: dead_letter.map(str::to_owned),
             switched_off: settings.reserved_concurrency == Some(0),
+            may_loop: recursion::may_loop(settings),
         })
     }
 }

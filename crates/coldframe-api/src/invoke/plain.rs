@@ -12,6 +12,7 @@ use hyper::http::request::Parts;
 
 use super::{Asks, Kind};
 use crate::function::Named;
+use crate::recursion::is_link;
 use crate::{Error, Reply, Service, read};
 
 /// Functions have no longer names; who asks for one is told so on the long way.
@@ -94,6 +95,7 @@ impl Service {
             request_id,
             payload: body,
             trace: plain.trace,
+            is_link: is_link(&caller),
             client_context: None,
             cognito_identity: None,
             tenant_id: None,

@@ -58,6 +58,9 @@ fn dead_letters_tell_the_first_kilobyte() {
     check(r#"{"other":"no"}"#, 200, "");
     let long = "ä".repeat(600);
     check(&format!(r#"{{"errorMessage":"{long}"}}"#), 200, &"ä".repeat(512));
+    let looped = ended(Condition::RecursiveInvocation, None).dead_letter();
+    assert_eq!(looped.error_code, 400);
+    assert!(looped.error_message.starts_with("Lambda has detected your function"));
     let letter = ended(Condition::EventAgeExceeded, None).dead_letter();
     assert_eq!(letter.error_code, 429);
 }
