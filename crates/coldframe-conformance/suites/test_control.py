@@ -2075,6 +2075,32 @@ class Storage(unittest.TestCase):
             self.assertEqual(running.result().json, ["old", "one", "two"])
             self.becomes(new)
 
+    def test_the_same_package_comes_and_goes(self):
+        with support.Service(data=self.data) as service:
+            texts = ["one", "two"]
+
+            def rounds(number):
+                client, name = service.client(), f"shared{number}"
+                for turn in range(12):
+                    texts_of_turn = texts[turn % 2 :] + texts[: turn % 2]
+                    arn, layer = self.layer(client, f"l{number}", texts_of_turn[0])
+                    support.deploy(client, name, package(texts_of_turn[0]), Layers=[arn])
+                    self.assertEqual(support.invoke(client, name).json["text"], texts_of_turn[0])
+                    client.update_function_code(
+                        FunctionName=name, ZipFile=package(texts_of_turn[1])
+                    )
+                    support.updated(client, name)
+                    self.assertEqual(support.invoke(client, name).json["text"], texts_of_turn[1])
+                    where = client.get_function(FunctionName=name)["Code"]["Location"]
+                    status, _, body = service.request("GET", where.removeprefix(service.url))
+                    self.assertEqual((status, body), (200, package(texts_of_turn[1])))
+                    client.delete_layer_version(**layer)
+                    client.delete_function(FunctionName=name)
+
+            for done in support.together(*[lambda n=n: rounds(n) for n in range(4)]):
+                done.result()
+            self.becomes([])
+
     def test_what_a_killed_service_left(self):
         service = support.Service(data=self.data).start()
         client = service.client()
