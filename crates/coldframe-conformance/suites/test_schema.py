@@ -180,6 +180,15 @@ class Every(unittest.TestCase):
         client.add_permission(**name, **statement, Action="lambda:InvokeFunction")
         client.get_policy(**name)
         client.remove_permission(**name, StatementId="all")
+        allow = {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "lambda:InvokeFunction",
+            "Resource": ARN,
+        }
+        client.put_resource_policy(ResourceArn=ARN, Policy=json.dumps({"Statement": [allow]}))
+        client.get_resource_policy(ResourceArn=ARN)
+        client.delete_resource_policy(ResourceArn=ARN)
         client.tag_resource(Resource=ARN, Tags={"other": "value"})
         client.untag_resource(Resource=ARN, TagKeys=["other"])
         client.list_tags(Resource=ARN)
@@ -225,6 +234,7 @@ class Every(unittest.TestCase):
         def calls(client):
             client.get_caller_identity()
             client.assume_role(RoleArn=role, RoleSessionName="session")
+            client.get_session_token()
 
         self.check("sts", calls)
 
