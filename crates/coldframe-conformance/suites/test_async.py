@@ -116,7 +116,8 @@ class Collector:
         with self.changed:
             there = self.changed.wait_for(lambda: len(self.of(function, name)) >= count, deadline_s)
             found = self.of(function, name)
-            assert there, f"{len(found)} of {count} attempts of {function}: {found}"
+            shown = [(one["id"], one["request"]) for one in found]
+            assert there, f"{len(found)} of {count} attempts of {function}: {shown}"
             return found
 
     def close(self):
@@ -916,10 +917,14 @@ class Keeping(unittest.TestCase):
         self.assertIsNone(invoke(client, name, {"id": "other"}).error)
         subprocess.run(["mount", "-o", "remount,size=64m", home.data], check=True)
         collector.open("room")
-        attempts = collector.wait(name, len(sent) + 1)
-        wait_until(
-            lambda: set(sent) <= {one["request"] for one in collector.of(name)}, "all have run"
-        )
+        try:
+            attempts = collector.wait(name, len(sent) + 1)
+            wait_until(
+                lambda: set(sent) <= {one["request"] for one in collector.of(name)}, "all have run"
+            )
+        except AssertionError as error:
+            missing = set(sent) - {one["request"] for one in collector.of(name)}
+            raise AssertionError(f"{missing}: {home.service.stderr()[-4000:]}") from error
         self.assertGreaterEqual(len(attempts), len(sent))
         send(name, {"id": "other"}, client)
         home.service.stop()
