@@ -8,6 +8,7 @@
 mod functions;
 mod keys;
 mod layers;
+mod mappings;
 mod migrations;
 pub mod queue;
 mod record;
@@ -23,6 +24,7 @@ use coldframe_core::{AccountId, FunctionArn, LayerArn};
 use rusqlite::Connection;
 
 pub use self::keys::{AccountRecord, KeyRecord};
+pub use self::mappings::{MappingRecord, Transition};
 pub use self::record::{
     AliasRecord, EventInvokeRecord, Function, FunctionKey, FunctionRecord, Layer, LayerRecord,
     LayerUse, Logging, PolicyHead, Provisioned, RuntimeUpdate, Settings, State, Update, UrlRecord,
@@ -85,6 +87,7 @@ pub struct Store {
     keys: keys::Keys,
     roles: Named<RoleRecord>,
     policies: Named<PolicyRecord>,
+    mappings: mappings::Mappings,
 }
 
 impl Store {
@@ -111,6 +114,7 @@ impl Store {
         let keys = keys::Keys::load(&connection)?;
         let roles = Named::load(&connection, "role")?;
         let policies = Named::load(&connection, "policy")?;
+        let mappings = mappings::load(&connection)?;
         Ok(Self {
             writer: Arc::new(Mutex::new(connection)),
             path: path.map(Path::to_owned),
@@ -119,6 +123,7 @@ impl Store {
             keys,
             roles,
             policies,
+            mappings,
         })
     }
 

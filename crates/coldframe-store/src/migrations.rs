@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
     crate::queue::migrate,
     crate::keys::migrate,
     crate::roles::migrate,
+    crate::mappings::migrate,
 ];
 
 /// Brings the file up to this program's layout.
