@@ -20,6 +20,7 @@ pub mod observe;
 pub mod packages;
 pub mod shutdown;
 pub mod sigv4;
+pub mod source;
 
 pub use config::{FunctionVersion, LogFormat, LogLevel, MemorySize, Runtime, Tracing};
 pub use destination::Destination;

@@ -125,6 +125,15 @@ pub(crate) struct Signed<'a> {
 
 /// Sends it; any answer but success is an error. The answer's body.
 pub(crate) async fn send(options: &Options, signed: Signed<'_>) -> Result<Bytes, Error> {
+    send_within(options, signed, LIMITS).await
+}
+
+/// As [`send`], with limits of its own.
+pub(crate) async fn send_within(
+    options: &Options,
+    signed: Signed<'_>,
+    limits: Limits,
+) -> Result<Bytes, Error> {
     let credentials: &Credentials = &options.credentials;
     let (region, service) = (signed.region, signed.service.signing_name());
     let request = Request {
@@ -134,7 +143,7 @@ pub(crate) async fn send(options: &Options, signed: Signed<'_>) -> Result<Bytes,
         headers: signed.headers,
         body: signed.body,
         signature: Some(Signature { credentials, region, service }),
-        limits: LIMITS,
+        limits,
     };
     let answer = options.client.send(request).await;
     let flag = signed.service.flag();

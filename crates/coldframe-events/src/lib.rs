@@ -1,4 +1,5 @@
 //! Asynchronous invocation (service-api.md §4): events are kept, tried, tried again, and told of.
+//! And event source mappings ([`source`]).
 //!
 //! ```text
 //! api ─► enqueue ─► durable queue ─► poller, as admission allows ─► attempt ─► policy ─┬─► tried again later
@@ -18,9 +19,10 @@ mod destination;
 mod policy;
 mod poller;
 mod record;
+mod source;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use coldframe_client::{Client, Credentials};
 use coldframe_core::asynchronous::{
@@ -47,6 +49,8 @@ pub struct Options {
     /// What all times between attempts, and the age that events may reach, are multiplied by: one,
     /// but for tests.
     pub time_scale: f64,
+    /// How long a poll waits at a queue for messages. AWS: 20 s, which is the most.
+    pub receive_wait: Duration,
     /// Where other services are.
     pub endpoints: Endpoints,
     /// What speaks to them.
@@ -70,6 +74,7 @@ pub(crate) struct Shared {
     /// Told when no event runs.
     idle: Notify,
     stopped: Mutex<bool>,
+    sources: source::Sources,
 }
 
 /// Who knows functions, and who runs them.
@@ -111,25 +116,30 @@ impl Events {
         })?;
         let admission = Mutex::new(Admission::new(options.concurrency, options.memory_mb));
         let (idle, stopped) = (Notify::new(), Mutex::new(false));
-        let shared = Shared { queue, options, observer, admission, changed, idle, stopped };
+        let sources = source::Sources::default();
+        let shared =
+            Shared { queue, options, observer, admission, changed, idle, stopped, sources };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// From now on events run. Called once, in an event loop.
+    /// From now on events run, and mappings may be started. Called once, in an event loop.
     pub fn start(&self, functions: Arc<dyn Functions>, invoker: Arc<dyn Invoker>) {
         let world = Arc::new(World { functions, invoker });
+        self.shared.sources.open(world.clone());
         tokio::spawn(poller::poll(self.shared.clone(), world));
     }
 
-    /// No event begins to run any more.
+    /// No event begins to run any more, and no queue is polled.
     pub fn stop(&self) {
         *lock(&self.shared.stopped) = true;
+        self.shared.sources.drain();
         self.shared.changed.notify_one();
     }
 
     /// Resolves when no event runs and all that was done is on the disk. What waits, waits on there.
     pub async fn drained(&self) {
         self.stop();
+        self.shared.sources.drained().await;
         poller::idle(&self.shared).await;
         let (tell, told) = oneshot::channel();
         self.shared.queue.flush(move |result| {

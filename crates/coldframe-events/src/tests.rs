@@ -18,18 +18,20 @@ use super::*;
 
 /// What a function does with one event.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+pub(crate) enum Act {
     Succeed,
     Fail,
     Throttle,
     Break,
+    /// The service ends.
+    Drain,
     /// Until the gate opens.
     Hang,
 }
 
 /// Functions by name: what they do, in order, the last for ever; and how they are configured.
 #[derive(Default)]
-struct Fake {
+pub(crate) struct Fake {
     acts: Mutex<HashMap<String, Vec<Act>>>,
     targets: Mutex<HashMap<String, AsyncTarget>>,
     /// Name, request id and payload of each attempt.
@@ -37,10 +39,10 @@ struct Fake {
     /// Name and tenant of each attempt.
     tenants: Mutex<Vec<(String, Option<String>)>>,
     changed: Notify,
-    gate: tokio::sync::watch::Sender<bool>,
+    pub(crate) gate: tokio::sync::watch::Sender<bool>,
 }
 
-fn arn(name: &str) -> FunctionArn {
+pub(crate) fn arn(name: &str) -> FunctionArn {
     FunctionArn {
         account: AccountId::default_account(),
         region: "eu-west-1".into(),
@@ -49,7 +51,7 @@ fn arn(name: &str) -> FunctionArn {
 }
 
 impl Fake {
-    fn function(&self, name: &str, acts: &[Act], change: impl FnOnce(&mut AsyncTarget)) {
+    pub(crate) fn function(&self, name: &str, acts: &[Act], change: impl FnOnce(&mut AsyncTarget)) {
         let version = FunctionVersion {
             arn: arn(name),
             version: "$LATEST".into(),
@@ -86,13 +88,13 @@ impl Fake {
     }
 
     /// Attempts of a function: request ids and payloads.
-    fn seen_by(&self, name: &str) -> Vec<(RequestId, String)> {
+    pub(crate) fn seen_by(&self, name: &str) -> Vec<(RequestId, String)> {
         let seen = lock(&self.seen);
         let own = seen.iter().filter(|(function, ..)| function == name);
         own.map(|(_, request_id, payload)| (*request_id, payload.clone())).collect()
     }
 
-    async fn wait_for(&self, name: &str, count: usize) -> Vec<(RequestId, String)> {
+    pub(crate) async fn wait_for(&self, name: &str, count: usize) -> Vec<(RequestId, String)> {
         let reached = async {
             loop {
                 let changed = self.changed.notified();
@@ -145,6 +147,7 @@ impl Invoker for Fake {
                 Act::Succeed => answer("{\"done\":true}", false),
                 Act::Fail => answer("{\"errorMessage\":\"no\"}", true),
                 Act::Throttle => Err(Refusal::Throttled { reason: "x" }),
+                Act::Drain => Err(Refusal::Draining),
                 Act::Break => Err(Refusal::Platform("x".to_owned())),
                 Act::Hang => {
                     gate.wait_for(|open| *open).await.unwrap();
@@ -178,9 +181,9 @@ impl Invoker for Fake {
     }
 }
 
-struct Fixture {
-    events: Events,
-    fake: Arc<Fake>,
+pub(crate) struct Fixture {
+    pub(crate) events: Events,
+    pub(crate) fake: Arc<Fake>,
     store: Store,
     measures: Arc<Measures>,
 }
@@ -220,10 +223,15 @@ fn fixture(concurrency: usize, time_scale: f64) -> Fixture {
 }
 
 fn fixture_of(store: Store, concurrency: usize, time_scale: f64) -> Fixture {
-    let options = Options {
+    fixture_with(store, options(concurrency, time_scale))
+}
+
+pub(crate) fn options(concurrency: usize, time_scale: f64) -> Options {
+    Options {
         concurrency,
         memory_mb: 1_000_000,
         time_scale,
+        receive_wait: Duration::from_secs(20),
         endpoints: Endpoints::default(),
         client: Client::default(),
         credentials: Credentials {
@@ -231,14 +239,17 @@ fn fixture_of(store: Store, concurrency: usize, time_scale: f64) -> Fixture {
             secret_key: "test".into(),
             session_token: None,
         },
-    };
+    }
+}
+
+pub(crate) fn fixture_with(store: Store, options: Options) -> Fixture {
     let measures = Arc::<Measures>::default();
     let events = Events::open(&store, options, measures.clone()).unwrap();
     Fixture { events, fake: Arc::default(), store, measures }
 }
 
 impl Fixture {
-    fn start(&self) {
+    pub(crate) fn start(&self) {
         self.events.start(self.fake.clone(), self.fake.clone());
     }
 

@@ -126,7 +126,7 @@ pub(crate) struct Events {
     /// reach: 0.01 makes a retry after a minute one after 600 ms. For tests.
     #[arg(long, default_value_t = 1.0, value_parser = scale, value_name = "FACTOR")]
     pub(crate) async_retry_scale: f64,
-    /// Where SQS is, for destinations and dead letters.
+    /// Where SQS is, for event source mappings, destinations and dead letters.
     #[arg(long, env = "AWS_ENDPOINT_URL_SQS", value_name = "URL")]
     pub(crate) sqs_endpoint: Option<coldframe_client::Endpoint>,
     /// Where SNS is, for destinations and dead letters.
@@ -135,6 +135,10 @@ pub(crate) struct Events {
     /// Where EventBridge is, for destinations.
     #[arg(long, env = "AWS_ENDPOINT_URL_EVENTBRIDGE", value_name = "URL")]
     pub(crate) eventbridge_endpoint: Option<coldframe_client::Endpoint>,
+    /// How long a poll waits at a queue of an event source mapping, as long as a mapping takes to be
+    /// disabled: whole seconds, 20 at most.
+    #[arg(long, default_value = "20s", value_parser = sqs_wait, value_name = "TIME")]
+    pub(crate) sqs_wait: Duration,
 }
 
 /// `None`: as fast as they come.
@@ -179,6 +183,7 @@ impl Service {
                 sqs_endpoint: None,
                 sns_endpoint: None,
                 eventbridge_endpoint: None,
+                sqs_wait: Duration::from_secs(20),
             },
         }
     }
@@ -375,6 +380,16 @@ fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|unit| number.checked_mul(unit))
         .map(Duration::from_millis)
         .ok_or_else(|| "not a time: try 90s, 10m or 1h".to_owned())
+}
+
+/// A poll that doesn't wait would be sent again and again.
+fn sqs_wait(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    if (1..=20).contains(&wait.as_secs()) && wait.subsec_nanos() == 0 {
+        Ok(wait)
+    } else {
+        Err("not of 1s to 20s".to_owned())
+    }
 }
 
 fn scale(text: &str) -> Result<f64, String> {

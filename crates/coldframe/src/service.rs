@@ -205,6 +205,7 @@ fn events(
         concurrency: options.concurrency,
         memory_mb,
         time_scale: given.async_retry_scale,
+        receive_wait: given.sqs_wait,
         endpoints: coldframe_events::Endpoints {
             sqs: given.sqs_endpoint.clone(),
             sns: given.sns_endpoint.clone(),
