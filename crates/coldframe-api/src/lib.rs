@@ -5,8 +5,8 @@
 //! request ─► access (whose key) ─► model.route ─► body, bounded ─► signature ─► model.check ─► operation
 //! ```
 //! **Invariant:** doesn't know environments or sandboxes. It asks [`Invoker`] to run functions,
-//! [`AsyncInvoker`] to run them some time soon, and [`Packages`] to keep code; the binary hands them
-//! over.
+//! [`AsyncInvoker`] to run them some time soon, [`EventSources`] to poll queues for them, and
+//! [`Packages`] to keep code; the binary hands them over.
 
 mod access;
 mod account;
@@ -20,6 +20,7 @@ mod companion;
 mod concurrency;
 mod error;
 mod event_invoke;
+mod event_source;
 mod event_stream;
 mod function;
 mod invoke;
@@ -51,6 +52,7 @@ use coldframe_core::limits::{
 };
 use coldframe_core::objects::Objects;
 use coldframe_core::packages::Packages;
+use coldframe_core::source::EventSources;
 use coldframe_core::{FunctionArn, RequestId};
 use coldframe_store::Store;
 use http_body_util::BodyExt;
@@ -96,6 +98,7 @@ pub struct Service {
     invoker: Arc<dyn Invoker>,
     objects: Option<Arc<dyn Objects>>,
     events: Arc<dyn AsyncInvoker>,
+    sources: Arc<dyn EventSources>,
     access: access::Access,
     serving: serving::Catalogue,
     urls: url::Urls,
@@ -149,6 +152,7 @@ impl Service {
         packages: Arc<dyn Packages>,
         invoker: Arc<dyn Invoker>,
         events: Arc<dyn AsyncInvoker>,
+        sources: Arc<dyn EventSources>,
         sessions: Arc<dyn Sessions>,
         options: &Options,
     ) -> Result<Self, Error> {
@@ -158,6 +162,7 @@ impl Service {
             invoker,
             objects: None,
             events,
+            sources,
             access: access::Access {
                 authentication: options.authentication,
                 sessions,
@@ -351,6 +356,17 @@ impl Service {
                 self.to_its_end(|service| service.delete_function_url_config(call)).await
             }
             "ListFunctionUrlConfigs" => self.list_function_url_configs(&call),
+            "CreateEventSourceMapping" => {
+                self.to_its_end(|service| service.create_event_source_mapping(call)).await
+            }
+            "GetEventSourceMapping" => self.get_event_source_mapping(&call),
+            "UpdateEventSourceMapping" => {
+                self.to_its_end(|service| service.update_event_source_mapping(call)).await
+            }
+            "DeleteEventSourceMapping" => {
+                self.to_its_end(|service| service.delete_event_source_mapping(call)).await
+            }
+            "ListEventSourceMappings" => self.list_event_source_mappings(&call),
             other => Err(Error::not_implemented(other)),
         }
     }

@@ -1,4 +1,4 @@
-//! Tags (service-api.md §2.13): of functions, by their unqualified ARN.
+//! Tags (service-api.md §2.13): of functions, by their unqualified ARN, and of event source mappings.
 
 mod change;
 mod list;
@@ -7,22 +7,31 @@ use std::collections::BTreeMap;
 
 use coldframe_core::FunctionArn;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::function::resolve;
 use crate::policy::not_found;
-use crate::{Call, Error};
+use crate::{Call, Error, Service};
 
 /// Tags of one resource. AWS: "TagResource", 50.
 const TAGS_MAX: usize = 50;
 
-/// The function whose ARN the path has.
-fn tagged(call: &Call) -> Result<FunctionArn, Error> {
+/// What has tags.
+enum Tagged {
+    Function(FunctionArn),
+    Mapping(Uuid),
+}
+
+/// What the ARN in the path is of.
+fn tagged(service: &Service, call: &Call) -> Result<Tagged, Error> {
     let arn = call.label("Resource");
     let kind = arn.split(':').nth(5).unwrap_or_default();
     match kind {
         "function" => {}
         "event-source-mapping" => {
-            return Err(not_found(format!("Event source mapping not found: {arn}")));
+            let (id, _) =
+                service.tagged_mapping(&call.caller, arn).ok_or_else(|| no_mapping(arn))?;
+            return Ok(Tagged::Mapping(id));
         }
         "capacity-provider" => {
             return Err(not_found(format!("Capacity provider not found: {arn}")));
@@ -40,7 +49,11 @@ fn tagged(call: &Call) -> Result<FunctionArn, Error> {
             "Tags on function aliases and versions are not supported. Please specify a function ARN.",
         ));
     }
-    Ok(named.arn)
+    Ok(Tagged::Function(named.arn))
+}
+
+fn no_mapping(arn: &str) -> Error {
+    not_found(format!("Event source mapping not found: {arn}"))
 }
 
 /// The tags of a request added to those that are there.

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import boto3
@@ -187,7 +188,9 @@ class Moto:
         self.url, self.port = found[1].decode(), int(found[2])
         if self.authority:
             self.url = f"https://localhost:{self.port}"
-        # It writes a line for each request: few enough for the pipe to hold.
+        # It writes a line for each request, more than the pipe may hold.
+        self.reader = threading.Thread(target=self.process.stderr.read, daemon=True)
+        self.reader.start()
         return self
 
     def client(self, service="s3"):
@@ -203,4 +206,5 @@ class Moto:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(support.DEADLINE_S)
+        self.reader.join()
         self.process.stderr.close()

@@ -16,6 +16,7 @@ import botocore.config
 import botocore.exceptions
 
 import schema
+import services
 import support
 import test_auth
 
@@ -87,7 +88,10 @@ class Every(unittest.TestCase):
     def setUpClass(cls):
         data = cls.enterClassContext(tempfile.TemporaryDirectory())
         cls.key = test_auth.create_key(data)
-        cls.service = cls.enterClassContext(support.Service("--auth", "sigv4", data=data))
+        cls.moto = cls.enterClassContext(services.Moto())
+        variables = {"AWS_ENDPOINT_URL_SQS": cls.moto.url}
+        service = support.Service("--auth", "sigv4", data=data, variables=variables)
+        cls.service = cls.enterClassContext(service)
 
     def client(self, name):
         return test_auth.client(self.service, self.key, name=name)
@@ -217,6 +221,22 @@ class Every(unittest.TestCase):
         client.get_function_event_invoke_config(**name)
         client.list_function_event_invoke_configs(**name)
         client.delete_function_event_invoke_config(**name)
+
+        sqs = self.moto.client("sqs")
+        url = sqs.create_queue(QueueName="every")["QueueUrl"]
+        queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        made = client.create_event_source_mapping(
+            **name, EventSourceArn=queue["Attributes"]["QueueArn"], Enabled=False
+        )
+        mapping = {"UUID": made["UUID"]}
+        client.update_event_source_mapping(**mapping, BatchSize=1)
+        support.wait_until(
+            lambda: client.get_event_source_mapping(**mapping)["State"] == "Disabled",
+            "the mapping is updated",
+        )
+        client.list_event_source_mappings()
+        client.delete_event_source_mapping(**mapping)
+
         cors = {"AllowOrigins": ["*"], "AllowMethods": ["GET"], "MaxAge": 1}
         client.create_function_url_config(**name, AuthType="AWS_IAM", Cors=cors)
         client.get_function_url_config(**name)

@@ -145,14 +145,16 @@ impl Service {
             code_storage: options.code_storage,
         };
         let packages = Arc::new(packages);
-        let queue = events.clone();
+        let (queue, sources) = (events.clone(), events.clone());
+        let invokes = invoker.clone();
         let mut api =
-            Api::new(store, packages, invoker.clone(), queue, engine.clone(), &api_options)
+            Api::new(store, packages, invokes, queue, sources, engine.clone(), &api_options)
                 .context("cannot read the store")?;
         api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone(), client)));
         let api = Arc::new(api);
         events.start(api.clone(), invoker);
         api.clear_away();
+        api.start_sources();
         if !instance.ephemeral {
             Operator::listen(&instance.data, api.clone());
         }
