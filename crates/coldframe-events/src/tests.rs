@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     seen: Mutex<Vec<(String, RequestId, String)>>,
     /// Name and tenant of each attempt.
     tenants: Mutex<Vec<(String, Option<String>)>>,
+    /// The tracing header of each attempt.
+    traces: Mutex<Vec<String>>,
     changed: Notify,
     pub(crate) gate: tokio::sync::watch::Sender<bool>,
 }
@@ -87,6 +89,11 @@ impl Fake {
         lock(&self.acts).insert(name.to_owned(), acts.to_vec());
     }
 
+    /// Headers of all attempts.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        lock(&self.traces).clone()
+    }
+
     /// Attempts of a function: request ids and payloads.
     pub(crate) fn seen_by(&self, name: &str) -> Vec<(RequestId, String)> {
         let seen = lock(&self.seen);
@@ -131,6 +138,7 @@ impl Invoker for Fake {
         };
         let tenant_id = invocation.tenant_id.as_deref().map(str::to_owned);
         lock(&self.tenants).push((name.clone(), tenant_id));
+        lock(&self.traces).push(invocation.trace_header.unwrap_or_default());
         lock(&self.seen).push((name, invocation.request_id, payload));
         self.changed.notify_waiters();
         let answer = |payload: &'static str, function_error| {
@@ -185,15 +193,15 @@ pub(crate) struct Fixture {
     pub(crate) events: Events,
     pub(crate) fake: Arc<Fake>,
     store: Store,
-    measures: Arc<Measures>,
+    pub(crate) measures: Arc<Measures>,
 }
 
 #[derive(Default)]
-struct Measures(Mutex<Vec<Measured>>);
+pub(crate) struct Measures(Mutex<Vec<Measured>>);
 
 impl Measures {
     /// Of a function, called by no qualifier.
-    fn of(&self, name: &str, metric: Metric) -> Vec<f64> {
+    pub(crate) fn of(&self, name: &str, metric: Metric) -> Vec<f64> {
         let all = lock(&self.0);
         let is = |one: &&Measured| {
             let latest = one.qualifier.as_deref() == Some("$LATEST");

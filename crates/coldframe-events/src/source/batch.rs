@@ -81,6 +81,8 @@ impl<'a> Record<'a> {
 pub(crate) struct Item {
     pub(crate) id: String,
     pub(crate) handle: String,
+    /// The tracing header of who sent it.
+    pub(crate) trace: Option<String>,
 }
 
 /// What one invocation gets.
@@ -104,7 +106,9 @@ impl Batch {
         }
         self.payload.extend_from_slice(before);
         self.payload.extend_from_slice(&record);
-        self.items.push(Item { id: message.message_id, handle: message.receipt_handle });
+        let trace = message.trace().map(str::to_owned);
+        let Message { message_id: id, receipt_handle: handle, .. } = message;
+        self.items.push(Item { id, handle, trace });
         Ok(())
     }
 
@@ -176,7 +180,9 @@ mod tests {
             r#""eventSourceARN":"arn:aws:sqs:eu-west-1:123456789012:q","awsRegion":"eu-west-1"}]}"#,
         );
         assert_eq!(std::str::from_utf8(&payload).unwrap(), expected);
-        let items = ["1", "2"].map(|id| Item { id: id.into(), handle: format!("handle of {id}") });
+        let item =
+            |id: &str| Item { id: id.into(), handle: format!("handle of {id}"), trace: None };
+        let items = ["1", "2"].map(item);
         assert_eq!(batch.items, items);
     }
 

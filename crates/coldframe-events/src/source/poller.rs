@@ -7,6 +7,8 @@ use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
 use coldframe_core::error::chain;
 use coldframe_core::invoke::{Answer, Invocation, Refusal};
 use coldframe_core::limits::REQUEST_PAYLOAD_BYTES_MAX;
+use coldframe_core::lineage::{self, HOPS_MAX};
+use coldframe_core::observe::Metric;
 use coldframe_core::source::Mapping;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -277,8 +279,15 @@ impl About {
     }
 
     fn hold(&self, held: &mut Held, received: Vec<Message>) {
+        let Mapping { function, qualifier, .. } = &self.mapping;
+        let may_loop = self.target().is_ok_and(|target| target.may_loop);
+        let is_loop = |trace: &str| lineage::hops(trace, function) >= HOPS_MAX;
         for message in received {
-            if passes(&self.filters, &message, &self.mapping.queue) {
+            if !may_loop && message.trace().is_some_and(is_loop) {
+                // It is left to the queue, whose redrive policy decides.
+                let of = (function, qualifier.as_deref());
+                self.shared.measure(of, Metric::RecursiveInvocationsDropped, 1.0);
+            } else if passes(&self.filters, &message, &self.mapping.queue) {
                 held.bytes += message.body.len();
                 held.messages.push(message);
             } else {
@@ -304,7 +313,7 @@ impl About {
             payload: batch.take_payload(),
             client_context: None,
             cognito_identity: None,
-            trace_header: None,
+            trace_header: self.trace(&batch.items),
             wants_log_tail: false,
             tenant_id: None,
         };
@@ -318,6 +327,15 @@ impl About {
             }
         }
         DONE
+    }
+
+    /// Of the message that has come through the function most often: so a loop by way of a queue is
+    /// seen.
+    fn trace(&self, items: &[Item]) -> Option<String> {
+        let function = &self.mapping.function;
+        let traces = items.iter().rev().filter_map(|item| item.trace.as_deref());
+        let trace = traces.max_by_key(|trace| lineage::hops(trace, function))?;
+        Some(lineage::enter(trace, function))
     }
 
     /// Handles of the messages that are done; the others come again after their visibility timeout.

@@ -41,6 +41,13 @@ pub(crate) struct Message {
     pub(crate) md5_of_message_attributes: Option<String>,
 }
 
+impl Message {
+    /// The tracing header of who sent it.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.attributes.get("AWSTraceHeader").map(String::as_str)
+    }
+}
+
 /// `MessageAttributeValue`; the lists are reserved by SQS and never there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

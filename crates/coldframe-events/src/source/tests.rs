@@ -4,6 +4,8 @@ use std::pin::pin;
 use std::time::Instant;
 
 use bytes::Bytes;
+use coldframe_core::lineage;
+use coldframe_core::observe::Metric;
 use coldframe_store::Store;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -29,6 +31,8 @@ struct Sqs {
 struct State {
     /// Bodies, which are ids and handles too.
     visible: Vec<String>,
+    /// Of all.
+    trace: Option<String>,
     deleted: Vec<String>,
     given_back: Vec<String>,
     /// Polls that wait.
@@ -88,7 +92,15 @@ impl Sqs {
             }
         };
         self.change(|state| state.waiting -= 1);
-        let message = |body: &String| json!({ "MessageId": body, "ReceiptHandle": body, "Body": body, "MD5OfBody": "" });
+        let trace = lock(&self.state).trace.clone();
+        let message = |body: &String| {
+            let mut message =
+                json!({ "MessageId": body, "ReceiptHandle": body, "Body": body, "MD5OfBody": "" });
+            if let Some(trace) = &trace {
+                message["Attributes"] = json!({ "AWSTraceHeader": trace });
+            }
+            message
+        };
         json!({ "Messages": bodies.iter().map(message).collect::<Vec<_>>() })
     }
 
@@ -243,6 +255,37 @@ async fn a_queue_that_fails_is_asked_again() {
     sqs.put(&["a"]);
     fixture.events.start_polling(mapping());
     sqs.wait_until("it is deleted", |state| state.deleted == ["a"]).await;
+}
+
+// Spec: service-api.md §2.14, recursion. AWS's SDKs send the header of a function on.
+#[tokio::test]
+async fn a_loop_by_way_of_the_queue_ends_unless_it_may_go_on() {
+    for may_loop in [false, true] {
+        let (fixture, sqs) = fixture(&[Act::Succeed]).await;
+        fixture.fake.function("f", &[Act::Succeed], |target| target.may_loop = may_loop);
+        sqs.change(|state| state.trace = Some("Root=1-a".to_owned()));
+        fixture.events.start_polling(mapping());
+        for times in 1..=16 {
+            sqs.put(&["again"]);
+            fixture.fake.wait_for("f", times).await;
+            let trace = fixture.fake.traces().pop().unwrap();
+            let hops = lineage::hops(&trace, &arn("f"));
+            assert_eq!(usize::try_from(hops).unwrap(), times, "{trace}");
+            sqs.wait_until("it is deleted", |state| state.deleted.len() == times).await;
+            sqs.change(|state| state.trace = Some(trace));
+        }
+        sqs.put(&["once more"]);
+        if may_loop {
+            fixture.fake.wait_for("f", 17).await;
+            continue;
+        }
+        let taken = |state: &State| state.visible.is_empty() && state.receives == 18;
+        sqs.wait_until("a poll after it", taken).await;
+        let dropped = fixture.measures.of("f", Metric::RecursiveInvocationsDropped);
+        assert_eq!(dropped, [1.0]);
+        assert_eq!(fixture.fake.seen_by("f").len(), 16);
+        assert_eq!(lock(&sqs.state).deleted.len(), 16);
+    }
 }
 
 #[tokio::test]
