@@ -78,6 +78,9 @@ impl From<rusqlite::Error> for Error {
 /// done earlier, beside its writing; after a crash, a start reads the log.
 const LOG_PAGES_MAX: u32 = 4000;
 
+/// A log that was longer, under load, is cut to this when it begins anew, bytes.
+const LOG_BYTES_KEPT: i64 = 16 << 20;
+
 /// The catalogue of functions and layers.
 pub struct Store {
     writer: Arc<Mutex<Connection>>,
@@ -108,6 +111,7 @@ impl Store {
         // An acknowledged change is on the disk, not only with the kernel.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
         migrations::run(&mut connection)?;
         let functions = RwLock::new(functions::load(&connection)?);
         let layers = RwLock::new(layers::load(&connection)?);

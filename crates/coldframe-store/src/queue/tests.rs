@@ -396,3 +396,20 @@ fn the_log_is_brought_into_the_store_beside_the_writing() {
     drop(queue);
     assert_eq!(open(&path).queue.waiting(), 60);
 }
+
+#[test]
+fn a_log_that_is_written_all_the_time_has_an_end() {
+    let (_directory, path) = directory();
+    let Fixture { queue, .. } = open(&path);
+    let payload = format!("\"{}\"", "x".repeat(900_000));
+    let (tell, told) = channel();
+    for number in 0..150 {
+        let tell = tell.clone();
+        queue.add(event("f", payload.as_bytes()), number, move |kept| tell.send(kept).unwrap());
+    }
+    assert!((0..150).all(|_| told.recv().unwrap().is_ok()));
+    let log = std::fs::metadata(path.with_extension("sqlite-wal")).unwrap().len();
+    assert!(log < 105_000_000, "{log} bytes of 135,000,000");
+    drop(queue);
+    assert_eq!(open(&path).queue.waiting(), 150);
+}

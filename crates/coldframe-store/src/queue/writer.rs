@@ -25,6 +25,9 @@ const ROW_OVERHEAD_BYTES: usize = 400;
 /// So much is written between two checkpoints, bytes.
 const CHECKPOINT_BYTES: usize = 4 << 20;
 
+/// With so much written, about, the log begins anew: who writes all the time is never caught up with.
+const LOG_BYTES_MAX: usize = 64 << 20;
+
 /// How long after a failure the writer tries again what it has promised to nobody.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -76,7 +79,14 @@ pub(super) fn start(
     connection: Arc<Mutex<Connection>>,
     orders: Receiver<Order>,
 ) -> Result<JoinHandle<()>, Error> {
-    let writer = Writer { shared, connection, failed: Vec::new(), unsettled: 0, checkpoints: None };
+    let writer = Writer {
+        shared,
+        connection,
+        failed: Vec::new(),
+        unsettled: 0,
+        logged: 0,
+        checkpoints: None,
+    };
     std::thread::Builder::new()
         .name("coldframe-queue".to_owned())
         .spawn(move || writer.run(&orders))
@@ -90,6 +100,8 @@ struct Writer {
     failed: Vec<Order>,
     /// Written since the last checkpoint was asked for, bytes.
     unsettled: usize,
+    /// Written since the log began anew, bytes.
+    logged: usize,
     checkpoints: Option<Checkpoints>,
 }
 
@@ -136,6 +148,10 @@ impl Writer {
     /// Has the log of what was written brought into the store beside the writing.
     fn settle(&mut self, bytes: usize) {
         self.unsettled += bytes;
+        self.logged += bytes;
+        if self.logged >= LOG_BYTES_MAX && self.shared.path.is_some() {
+            self.begin_log();
+        }
         if self.unsettled < CHECKPOINT_BYTES {
             return;
         }
@@ -146,6 +162,14 @@ impl Writer {
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.ask();
         }
+    }
+
+    /// Brings all of the log into the store. Most of it is there already.
+    fn begin_log(&mut self) {
+        self.logged = 0;
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full disk, say: the log goes on, and the next change tells.
+        let _ = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
     }
 
     fn retry(&mut self) {
@@ -211,7 +235,8 @@ impl Writer {
 /// A thread that moves what the log holds into the store while others write on. Without it the
 /// writer would, every few thousand events, and all that arrive meanwhile would wait for it.
 struct Checkpoints {
-    asked: SyncSender<()>,
+    asked: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpoints {
@@ -226,11 +251,22 @@ impl Checkpoints {
             }
         };
         let thread = std::thread::Builder::new().name("coldframe-settle".to_owned()).spawn(work);
-        thread.ok().map(|_| Self { asked })
+        Some(Self { asked: Some(asked), thread: Some(thread.ok()?) })
     }
 
     /// One at a time: who asks during one asks for the next.
     fn ask(&self) {
-        let _ = self.asked.try_send(());
+        if let Some(asked) = &self.asked {
+            let _ = asked.try_send(());
+        }
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.asked = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
