@@ -300,6 +300,7 @@ struct Running {
     /// The answer of a caller who wants the log's tail, which ends with REPORT.
     answer: Option<answering::Made>,
     reply: Option<Reply>,
+    told_start: bool,
     /// `runtimeDone` has been told.
     told_done: bool,
 }
@@ -422,6 +423,7 @@ impl Environment {
             runtime_done: None,
             answer: None,
             reply: Some(reply),
+            told_start: false,
             told_done: false,
         });
         self.slot = Some(_slot);

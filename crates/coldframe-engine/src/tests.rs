@@ -96,8 +96,14 @@ fn check(answer: &Answer, act: Act) {
     assert_eq!(answer.function_error, failed, "{act:?}: {text}");
     assert!(text.contains(&expected), "{act:?}: {text}");
     let tail = String::from_utf8(answer.log_tail.clone().expect("asked for").to_vec()).unwrap();
-    let reports = tail.lines().filter(|line| line.starts_with("REPORT ")).count();
-    assert_eq!(reports, 1, "{act:?}: {tail}");
+    check_tail(&tail);
+}
+
+/// An invocation is told from its beginning to its end, once.
+fn check_tail(tail: &str) {
+    let words = tail.lines().filter_map(|line| line.split(' ').next());
+    let told: Vec<&str> = words.filter(|word| ["START", "END", "REPORT"].contains(word)).collect();
+    assert_eq!(told, ["START", "END", "REPORT"], "{tail}");
 }
 
 /// Whatever was done, each sandbox was made, perhaps used, and dropped last.
@@ -194,6 +200,20 @@ async fn any_order_of_failures_answers_everyone_once() {
     for run in runs.collect::<Vec<_>>() {
         run.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_invocation_that_cannot_be_handed_over_is_told_like_others() {
+    let Fixture { engine, driver, function, _code } = fixture(10_000, 10);
+    check(&invoke(&engine, &function, Act::Respond).await.unwrap(), Act::Respond);
+    let frozen = || driver.journal().iter().any(|deeds| deeds.contains(&Deed::Frozen));
+    while !frozen() {
+        tokio::task::yield_now().await;
+    }
+    driver.stick();
+    let answer = invoke(&engine, &function, Act::Respond).await.unwrap();
+    assert!(answer.function_error);
+    check_tail(std::str::from_utf8(&answer.log_tail.unwrap()).unwrap());
 }
 
 #[tokio::test]

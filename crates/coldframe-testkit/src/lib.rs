@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,9 +77,15 @@ pub enum Deed {
 pub struct FakeDriver {
     journal: Arc<Mutex<HashMap<usize, Vec<Deed>>>>,
     count: Arc<AtomicUsize>,
+    stuck: Arc<AtomicBool>,
 }
 
 impl FakeDriver {
+    /// From now on no sandbox thaws.
+    pub fn stick(&self) {
+        self.stuck.store(true, Ordering::SeqCst);
+    }
+
     /// The deeds, sandbox by sandbox, in the order of their making.
     pub fn journal(&self) -> Vec<Vec<Deed>> {
         let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,6 +193,9 @@ impl Sandbox for FakeSandbox {
 
     fn thaw(&mut self) -> Result<(), Error> {
         assert!(std::mem::replace(&mut self.frozen, false), "thawed though not frozen");
+        if self.driver.stuck.load(Ordering::SeqCst) {
+            return Err(Error::Gone);
+        }
         self.note(Deed::Thawed);
         Ok(())
     }

@@ -110,7 +110,10 @@ impl Environment {
     }
 
     pub(super) fn tell_start(&mut self, living: &Living, at: SystemTime) {
-        let Some(running) = &self.invocation else { return };
+        let Some(running) = &mut self.invocation else { return };
+        if std::mem::replace(&mut running.told_start, true) {
+            return;
+        }
         let concurrency = self.slot.as_ref().map(|slot| slot.running(&self.function.version));
         let concurrency = concurrency.unwrap_or_default();
         self.log.listener.invoked(at, &running.invocation, &concurrency);
@@ -250,6 +253,8 @@ impl Environment {
 
     pub(super) fn tell_report(&mut self, living: &mut Living) {
         self.settle_init_failure();
+        // One whose event could not be handed over.
+        self.tell_start(living, SystemTime::now());
         self.read_output();
         self.flush_output();
         let Some(mut running) = self.invocation.take() else { return };
