@@ -1,6 +1,7 @@
 //! One attempt of one event, and what becomes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coldframe_core::Destination;
 use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
@@ -18,6 +19,9 @@ use crate::policy::{Condition, Limits, Next, Outcome, Standing, back_off};
 use crate::poller::Place;
 use crate::record::{Ended, Response};
 use crate::{World, now};
+
+/// A destination that hangs holds up the end of the service so long.
+const END_LIMIT: Duration = Duration::from_secs(1);
 
 /// Holds its place until all is decided.
 pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Lease) {
@@ -215,9 +219,16 @@ fn deliver_to(
 async fn deliver(place: &Place, lease: Lease, event: Event) {
     let options = &place.shared.options;
     let delivery = Delivery { event: &event, at: lease.enqueued() };
-    let Err(error) = destination::deliver(options, &delivery).await else {
-        return finish(place, lease, Vec::new());
+    let end = async {
+        place.shared.stopped().await;
+        tokio::time::sleep(END_LIMIT).await;
     };
+    let delivered = tokio::select! {
+        delivered = destination::deliver(options, &delivery) => delivered,
+        // The next service sends it.
+        () = end => return,
+    };
+    let Err(error) = delivered else { return finish(place, lease, Vec::new()) };
     if let Work::Deliver { function, function_arn, dead_letter, .. } = &event.work {
         let metric = match dead_letter {
             Some(_) => Metric::DeadLetterErrors,

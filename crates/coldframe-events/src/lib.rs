@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     /// Told when no event runs.
     idle: Notify,
     stopped: Mutex<bool>,
+    /// Told once, when that becomes true.
+    stopping: Notify,
     sources: source::Sources,
 }
 
@@ -115,10 +117,19 @@ impl Events {
             }
         })?;
         let admission = Mutex::new(Admission::new(options.concurrency, options.memory_mb));
-        let (idle, stopped) = (Notify::new(), Mutex::new(false));
+        let (idle, stopped, stopping) = (Notify::new(), Mutex::new(false), Notify::new());
         let sources = source::Sources::default();
-        let shared =
-            Shared { queue, options, observer, admission, changed, idle, stopped, sources };
+        let shared = Shared {
+            queue,
+            options,
+            observer,
+            admission,
+            changed,
+            idle,
+            stopped,
+            stopping,
+            sources,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -134,6 +145,7 @@ impl Events {
         *lock(&self.shared.stopped) = true;
         self.shared.sources.drain();
         self.shared.changed.notify_one();
+        self.shared.stopping.notify_waiters();
     }
 
     /// Resolves when no event runs and all that was done is on the disk. What waits, waits on there.
@@ -155,6 +167,18 @@ impl Shared {
         let (function, at) = (function.clone(), SystemTime::now());
         let qualifier = Some(qualifier.unwrap_or("$LATEST").into());
         self.observer.measured(Measured { function, qualifier, metric, at, value });
+    }
+}
+
+impl Shared {
+    /// Resolves when no event begins to run any more.
+    async fn stopped(&self) {
+        let mut stopping = std::pin::pin!(self.stopping.notified());
+        // Who stops between the look and the wait is heard.
+        stopping.as_mut().enable();
+        if !*lock(&self.stopped) {
+            stopping.await;
+        }
     }
 }
 

@@ -604,3 +604,25 @@ async fn a_record_waits_for_its_destination() {
     assert_eq!(fixture.fake.seen_by("f").len(), 1);
     fixture.check_done().await;
 }
+
+#[tokio::test]
+async fn a_destination_that_hangs_does_not_hold_up_the_end() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut fixture = fixture(4, 1.0);
+    let options = Options {
+        endpoints: Endpoints { sqs: endpoint.parse().ok(), ..Endpoints::default() },
+        ..fixture.events.shared.options.clone()
+    };
+    fixture.events = Events::open(&fixture.store, options, Arc::new(())).unwrap();
+    fixture.fake.function("f", &[Act::Succeed], |target| {
+        target.on_success = Some("arn:aws:sqs:eu-west-1:000000000000:q".to_owned());
+    });
+    fixture.start();
+    fixture.send("f", "1").await;
+    let _open = listener.accept().await.unwrap();
+    // The request itself is given thirty.
+    let drained = tokio::time::timeout(Duration::from_secs(15), fixture.events.drained());
+    drained.await.expect("the end waits for the destination");
+    assert_eq!(fixture.events.shared.queue.waiting(), 1, "the record is for the next service");
+}
