@@ -332,7 +332,7 @@ class Every(unittest.TestCase):
         functions = self.client("lambda")
         functions.coldframe = self.service
         support.deploy(functions, "measured", {"app.py": APP})
-        functions.invoke(FunctionName="measured")
+        support.invoke(functions, "measured")
         self.check("cloudwatch", self.every_call_of_cloudwatch)
 
     def every_call_of_cloudwatch(self, client):

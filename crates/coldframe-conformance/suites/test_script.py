@@ -6,6 +6,7 @@ The steps stand three times, as each client's users would write them: here (`Dri
 """
 
 import base64
+import concurrent.futures
 import hashlib
 import http.client
 import json
@@ -749,6 +750,8 @@ class Script(unittest.TestCase):
         self.assertEqual(len(step_names(Steps)), 20)
         self.assertEqual(list(wanted), step_names(Steps))
         running = support.together(*clients)
+        # All of them: nobody starts a service once this test cleans up.
+        concurrent.futures.wait(running)
         for client, report in zip(clients, running):
             seen = report.result()
             # Ids and times apart, it is the same log.
