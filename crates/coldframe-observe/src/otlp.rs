@@ -2,7 +2,7 @@
 //! says where to.
 //!
 //! The writer hands items over and never waits: what a receiver doesn't take in time is dropped
-//! and counted.
+//! and counted. What waits is bounded in number and in bytes, from the writer's hand to the answer.
 
 mod encode;
 
@@ -17,18 +17,24 @@ use coldframe_core::event::{Event, Report};
 use coldframe_core::observe::{Metric, Unit};
 use coldframe_core::{FunctionArn, FunctionVersion};
 use hyper::{Method, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::listener::{Invoked, Source, Told};
 use crate::log::{New, lock};
 
 pub(crate) use self::encode::{Context, Histogram};
 
-/// Items that wait for the next batch.
+/// Items that wait for the next batch, and the bytes of all that wait or are being sent.
 const WAITING_MAX: usize = 8192;
+const WAITING_BYTES_MAX: usize = 16 << 20;
 
-/// A batch goes when it has so many items, or after this time.
+/// What an item takes beside its text, bytes; nearly all of a span.
+const ITEM_BYTES: usize = 512;
+
+/// A batch goes before it has more items or bytes than this, or after this time. Receivers take 4 MB
+/// and more.
 const BATCH_MAX: usize = 512;
+const BATCH_BYTES_MAX: usize = 1 << 20;
 const BATCH_AFTER: Duration = Duration::from_secs(1);
 
 /// Of the OpenTelemetry specification: how often metrics are sent, and how long a request may take.
@@ -124,10 +130,13 @@ pub(crate) struct Record {
     pub(crate) context: Option<Arc<Context>>,
 }
 
+/// An item's part of [`WAITING_BYTES_MAX`]; dropped, it is free again.
+type Held = OwnedSemaphorePermit;
+
 enum Item {
-    Span(Box<Span>),
-    Record(Box<Record>),
-    Sample(Box<(FunctionArn, Metric, f64)>),
+    Span(Box<Span>, Held),
+    Record(Box<Record>, Held),
+    Sample(Box<(FunctionArn, Metric, f64)>, Held),
     /// Everything before this is to be sent now.
     Flush(oneshot::Sender<()>),
 }
@@ -135,6 +144,8 @@ enum Item {
 /// The writer's end.
 pub(crate) struct Exporter {
     items: mpsc::Sender<Item>,
+    /// Bytes that may yet come.
+    room: Arc<Semaphore>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -152,11 +163,17 @@ impl Exporter {
             failing: false,
         };
         tokio::spawn(sender.run(receiver));
-        Self { items, dropped }
+        Self { items, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), dropped }
     }
 
-    fn send(&self, item: Item) {
-        if self.items.try_send(item).is_err() {
+    /// Hands an item over, if there is room for it and a text of so many bytes.
+    fn send(&self, text_bytes: usize, item: impl FnOnce(Held) -> Item) {
+        let bytes = u32::try_from(ITEM_BYTES + text_bytes).unwrap_or(u32::MAX);
+        let sent = match self.room.clone().try_acquire_many_owned(bytes) {
+            Ok(held) => self.items.try_send(item(held)).is_ok(),
+            Err(_) => false,
+        };
+        if !sent {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -176,10 +193,12 @@ impl Exporter {
             while let Some((told, _)) = told.next_if(|(_, after)| **after <= index) {
                 place(&mut context, told);
             }
-            let text = line.text.strip_suffix('\n').unwrap_or(line.text).to_owned();
-            let (resource, context) = (resource(source), context.clone());
-            let record = Record { resource, at_ms: line.at, text, context };
-            self.send(Item::Record(Box::new(record)));
+            let text = line.text.strip_suffix('\n').unwrap_or(line.text);
+            self.send(text.len(), |held| {
+                let (resource, context) = (resource(source), context.clone());
+                let record = Record { resource, at_ms: line.at, text: text.to_owned(), context };
+                Item::Record(Box::new(record), held)
+            });
         }
         for (told, _) in told {
             place(&mut context, told);
@@ -193,18 +212,21 @@ impl Exporter {
         report: &Report,
         init: Option<(SystemTime, Duration)>,
     ) {
-        self.send(Item::Span(Box::new(Span {
-            resource: resource(source),
-            began: invoked.at,
-            report: report.clone(),
-            context: invoked.context.clone().unwrap_or_default(),
-            qualifier: invoked.qualifier.clone(),
-            init,
-        })));
+        self.send(0, |held| {
+            let span = Span {
+                resource: resource(source),
+                began: invoked.at,
+                report: report.clone(),
+                context: invoked.context.clone().unwrap_or_default(),
+                qualifier: invoked.qualifier.clone(),
+                init,
+            };
+            Item::Span(Box::new(span), held)
+        });
     }
 
     pub(crate) fn sample(&self, arn: &FunctionArn, metric: Metric, value: f64) {
-        self.send(Item::Sample(Box::new((arn.clone(), metric, value))));
+        self.send(0, |held| Item::Sample(Box::new((arn.clone(), metric, value)), held));
     }
 
     /// Resolves when what has been handed over is sent, or cannot be.
@@ -233,6 +255,39 @@ fn resource(source: &Source) -> Resource {
     Resource { function: source.function.clone(), log_stream: source.stream.clone() }
 }
 
+/// What goes to the receiver together.
+struct Batch<T> {
+    items: Vec<T>,
+    held: Option<Held>,
+}
+
+impl<T> Batch<T> {
+    fn new() -> Self {
+        Self { items: Vec::new(), held: None }
+    }
+
+    fn bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::num_permits)
+    }
+
+    /// Adds an item. The batch before it, if both would be too much.
+    fn add(&mut self, item: T, held: Held) -> Option<Self> {
+        let full = self.items.len() >= BATCH_MAX
+            || (!self.items.is_empty() && self.bytes() + held.num_permits() > BATCH_BYTES_MAX);
+        let before = full.then(|| self.take());
+        self.items.push(item);
+        match &mut self.held {
+            Some(all) => all.merge(held),
+            none => *none = Some(held),
+        }
+        before
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new())
+    }
+}
+
 /// The task that sends.
 struct Sender {
     client: Client,
@@ -246,7 +301,7 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self, mut items: mpsc::Receiver<Item>) {
-        let (mut spans, mut records) = (Vec::new(), Vec::new());
+        let (mut spans, mut records) = (Batch::new(), Batch::new());
         let mut metrics = tokio::time::interval(self.options.metrics_every);
         let mut batch = tokio::time::interval(BATCH_AFTER);
         for timer in [&mut metrics, &mut batch] {
@@ -259,11 +314,20 @@ impl Sender {
             let (mut send, mut measure) = (false, false);
             tokio::select! {
                 item = items.recv() => match item {
-                    Some(Item::Span(span)) => spans.push(*span),
-                    Some(Item::Record(record)) => records.push(*record),
-                    Some(Item::Sample(sample)) => {
+                    Some(Item::Span(span, held)) => {
+                        if let Some(full) = spans.add(*span, held) {
+                            self.post_spans(full).await;
+                        }
+                    }
+                    Some(Item::Record(record, held)) => {
+                        if let Some(full) = records.add(*record, held) {
+                            self.post_records(full).await;
+                        }
+                    }
+                    Some(Item::Sample(sample, held)) => {
                         let (arn, metric, value) = *sample;
                         self.measured.entry((arn, metric)).or_default().add(value);
+                        drop(held);
                     }
                     Some(Item::Flush(waits)) => {
                         (send, measure) = (true, true);
@@ -274,18 +338,14 @@ impl Sender {
                 _ = metrics.tick() => measure = true,
                 _ = batch.tick() => send = true,
             }
-            if spans.len() >= BATCH_MAX || (send && !spans.is_empty()) {
-                let body = encode::traces(&std::mem::take(&mut spans));
-                self.post("/v1/traces", body).await;
-            }
-            if records.len() >= BATCH_MAX || (send && !records.is_empty()) {
-                let body = encode::logs(&std::mem::take(&mut records));
-                self.post("/v1/logs", body).await;
+            if send {
+                self.post_spans(spans.take()).await;
+                self.post_records(records.take()).await;
             }
             if measure && !self.measured.is_empty() {
                 let name = &self.options.service_name;
                 let body = encode::metrics(name, self.began, SystemTime::now(), &self.measured);
-                self.post("/v1/metrics", body).await;
+                self.post("/v1/metrics", text_of(body)).await;
                 // How many ran at once is told of the time since the last message.
                 self.measured.retain(|(_, metric), _| {
                     metric.unit() == Unit::Milliseconds || crate::metrics::is_summed(*metric)
@@ -298,9 +358,27 @@ impl Sender {
         }
     }
 
+    async fn post_spans(&mut self, batch: Batch<Span>) {
+        if !batch.items.is_empty() {
+            // Its room is held until the answer.
+            let Batch { items, held: _held } = batch;
+            let body = text_of(encode::traces(&items));
+            drop(items);
+            self.post("/v1/traces", body).await;
+        }
+    }
+
+    async fn post_records(&mut self, batch: Batch<Record>) {
+        if !batch.items.is_empty() {
+            let Batch { items, held: _held } = batch;
+            let body = text_of(encode::logs(&items));
+            drop(items);
+            self.post("/v1/logs", body).await;
+        }
+    }
+
     /// Sends a batch, a few times if need be; then it is lost, which is told once.
-    async fn post(&mut self, path: &str, body: serde_json::Value) {
-        let body = Bytes::from(body.to_string());
+    async fn post(&mut self, path: &str, body: Bytes) {
         let mut pause = PAUSE;
         let mut tries = 0;
         let failure = loop {
@@ -328,16 +406,19 @@ impl Sender {
             tokio::time::sleep(pause).await;
             pause *= 2;
         };
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
         match &failure {
             Some(failure) if !self.failing => {
                 let endpoint = &self.options.endpoint;
                 tracing::warn!(%endpoint, path, failure, "telemetry could not be sent on");
             }
-            None if dropped > 0 => {
-                tracing::warn!(dropped, "telemetry came faster than it could be sent on");
-            }
-            _ => {}
+            Some(_) => {}
+            // Also of the time in which nothing could be sent.
+            None => match self.dropped.swap(0, Ordering::Relaxed) {
+                0 => {}
+                dropped => {
+                    tracing::warn!(dropped, "telemetry came faster than it could be sent on");
+                }
+            },
         }
         self.failing = failure.is_some();
     }
@@ -364,6 +445,10 @@ impl Sender {
         });
         Ok(answer.await?.status)
     }
+}
+
+fn text_of(body: serde_json::Value) -> Bytes {
+    body.to_string().into()
 }
 
 #[cfg(test)]

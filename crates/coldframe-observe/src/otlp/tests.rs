@@ -225,3 +225,46 @@ async fn nobody_waits_for_a_receiver_that_takes_nothing() {
     }
     assert!(exporter.dropped.load(Ordering::Relaxed) > 0);
 }
+
+#[tokio::test]
+async fn what_waits_is_bounded_in_bytes() {
+    // It listens and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (exporter, source) = (exporter(&url), source());
+    let (line, room) = ("x".repeat(256 << 10), exporter.room.clone());
+    let fit = WAITING_BYTES_MAX / (line.len() + ITEM_BYTES);
+    for _ in 0..100 {
+        say(&exporter, &source, &line);
+    }
+    assert_eq!(exporter.dropped.load(Ordering::Relaxed), 100 - fit as u64);
+    // Whoever sends holds the room of what is under way.
+    let connected = listener.accept();
+    tokio::time::timeout(Duration::from_secs(20), connected).await.unwrap().unwrap();
+    assert!(room.available_permits() <= line.len() + ITEM_BYTES);
+    say(&exporter, &source, &line);
+    assert_eq!(exporter.dropped.load(Ordering::Relaxed), 101 - fit as u64);
+}
+
+#[tokio::test]
+async fn batches_are_cut_by_bytes_and_by_number() {
+    let (url, mut received) = receiver(Vec::new()).await;
+    let (exporter, source) = (exporter(&url), source());
+    let long = "x".repeat(200 << 10);
+    let texts = std::iter::repeat_n(long.as_str(), 12).chain(std::iter::repeat_n("y", 1_100));
+    for text in texts {
+        say(&exporter, &source, text);
+    }
+    exporter.flush().await;
+    let mut batches = Vec::new();
+    while let Ok((_, logs)) = received.try_recv() {
+        assert!(logs.to_string().len() < BATCH_BYTES_MAX + 4096);
+        let records = logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap();
+        batches.push(records.len());
+    }
+    assert_eq!(batches.iter().sum::<usize>(), 1_112);
+    assert_eq!(batches[..2], [5, 5]);
+    assert!(batches.iter().all(|records| *records <= BATCH_MAX), "{batches:?}");
+    assert_eq!(exporter.room.available_permits(), WAITING_BYTES_MAX);
+    assert_eq!(exporter.dropped.load(Ordering::Relaxed), 0);
+}
