@@ -9,6 +9,7 @@
 //! of a service nor its idle memory pays for it. Every answer has an end in time and in bytes, and
 //! every error names its endpoint. What a request means is its sender's matter.
 
+mod dial;
 mod endpoint;
 mod error;
 mod pool;
@@ -28,7 +29,6 @@ use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
@@ -145,7 +145,7 @@ impl Client {
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, Why> {
         let (host, port) = endpoint.address();
-        let stream = in_time(TcpStream::connect((host, port))).await?.map_err(Why::Connect)?;
+        let stream = in_time(dial::dial(host, port)).await?.map_err(Why::Connect)?;
         let _ = stream.set_nodelay(true);
         if !endpoint.is_secure() {
             return handshake(TokioIo::new(stream)).await;
