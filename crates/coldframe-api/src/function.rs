@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
+use bytes::Bytes;
 use coldframe_core::limits::ZIPPED_BYTES_MAX;
 use coldframe_core::objects::{Object, ObjectError};
 use coldframe_core::packages::PackageError;
@@ -147,7 +148,7 @@ impl Service {
     }
 
     /// The zip that a request brings, or names. Container images are told apart from none.
-    pub(crate) async fn zip_of(&self, call: &Call, code: &Value) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn zip_of(&self, call: &Call, code: &Value) -> Result<Bytes, Error> {
         let text = |key: &str| code[key].as_str().map(str::to_owned);
         if text("ImageUri").is_some() {
             return Err(Error::not_implemented("Code.ImageUri"));
@@ -160,7 +161,7 @@ impl Service {
                 if zip.len() > ZIPPED_BYTES_MAX {
                     return Err(package_error(PackageError::ZippedTooLarge));
                 }
-                Ok(zip)
+                Ok(zip.into())
             }
             (None, Some(bucket), Some(key)) => {
                 let region = call.caller.region.to_string();
@@ -172,7 +173,7 @@ impl Service {
                     Err(error) => Err(error),
                 };
                 match fetched {
-                    Ok(zip) => Ok(zip.into()),
+                    Ok(zip) => Ok(zip),
                     Err(ObjectError::TooLarge) => {
                         Err(package_error(PackageError::UnzippedTooLarge))
                     }

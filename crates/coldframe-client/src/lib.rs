@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::rt::{Read, Write};
@@ -131,16 +132,9 @@ impl Client {
     ) -> Result<Answer, Why> {
         let answer = connection.sender.send_request(request).await.map_err(Why::of_http)?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), answer_bytes_max).collect().await;
-        let body = body.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Why::TooLong(answer_bytes_max)
-            } else {
-                Why::Answer(error)
-            }
-        })?;
+        let body = whole(answer.into_body(), answer_bytes_max).await?;
         self.inner.pool.put(endpoint, connection);
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok(Answer { status, body })
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, Why> {
@@ -171,6 +165,22 @@ impl Client {
         let config = config.await.map_err(|_| Why::Closed)??;
         Ok(tls.insert(Arc::new(config)).clone())
     }
+}
+
+/// A body as one piece of memory, of its own size if it tells that.
+async fn whole(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Why> {
+    let told = body.size_hint().exact().unwrap_or_default();
+    let told = usize::try_from(told).ok().filter(|told| *told <= bytes_max);
+    let mut whole = Vec::with_capacity(told.ok_or(Why::TooLong(bytes_max))?);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Why::Answer(error.into()))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if data.len() > bytes_max - whole.len() {
+            return Err(Why::TooLong(bytes_max));
+        }
+        whole.extend_from_slice(data);
+    }
+    Ok(whole.into())
 }
 
 async fn in_time<T>(connect: impl Future<Output = io::Result<T>>) -> Result<io::Result<T>, Why> {

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -114,6 +114,14 @@ async fn ask(client: &Client, endpoint: &Endpoint, limits: Limits) -> Result<Ans
 async fn error(client: &Client, url: &str) -> String {
     let error = ask(client, &endpoint(url), LIMITS).await.unwrap_err();
     error.chain().replace(url, "URL")
+}
+
+/// One request of [`ask`].
+async fn arrived(stream: &mut TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"body") {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+    }
 }
 
 /// A connection waits, a moment after its answer.
@@ -330,6 +338,37 @@ async fn answers_have_an_end_in_time_and_in_bytes() {
 }
 
 #[tokio::test]
+async fn bodies_are_read_into_one_piece_of_their_size() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let talks = endpoint(&format!("http://{}", listener.local_addr().unwrap()));
+    let check = async |answer: &str, bytes_max: usize, expected: Result<&str, &str>| {
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            arrived(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream
+        };
+        let limits = Limits { answer_bytes: bytes_max, ..LIMITS };
+        let client = Client::default();
+        let (told, _stream) = tokio::join!(ask(&client, &talks, limits), serve);
+        let told = told.map(|answer| String::from_utf8(answer.body.into()).unwrap());
+        let told = told.as_deref().map_err(|error| error.why.to_string());
+        assert_eq!(told, expected.map_err(str::to_owned), "{answer}");
+    };
+    let length = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n";
+    let long = Err("its answer is longer than 4 bytes");
+    check(&format!("{}abcd", length(4)), 4, Ok("abcd")).await;
+    // Refused by what it says: it says no more.
+    check(&length(5), 4, long).await;
+    check(&length(1 << 40), 4, long).await;
+    check(&format!("{chunks}0\r\n\r\n"), 5, Ok("abcde")).await;
+    check(chunks, 4, long).await;
+    check(&length(0), 0, Ok("")).await;
+    check("HTTP/1.1 204 No Content\r\n\r\n", 0, Ok("")).await;
+}
+
+#[tokio::test]
 async fn who_takes_nothing_keeps_no_connection() {
     let (ca, directory) = (Ca::new("ours"), tempfile::tempdir().unwrap());
     let bundle = directory.path().join("ca.pem");
@@ -373,10 +412,7 @@ async fn a_connection_given_up_while_it_waited_costs_a_second_try_only() {
     let serve = async |answers: &[bool]| {
         let (mut stream, _) = listener.accept().await.unwrap();
         for answered in answers {
-            let mut request = Vec::new();
-            while !request.ends_with(b"body") {
-                stream.read_buf(&mut request).await.unwrap();
-            }
+            arrived(&mut stream).await;
             if *answered {
                 stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             }

@@ -32,6 +32,6 @@ pub enum ObjectError {
 
 /// Fetches objects.
 pub trait Objects: Send + Sync {
-    /// The whole object.
+    /// The whole object. May wait until others that were fetched are dropped: drop it soon.
     fn get(&self, object: Object) -> BoxFuture<'_, Result<Bytes, ObjectError>>;
 }

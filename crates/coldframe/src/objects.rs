@@ -1,6 +1,7 @@
 //! Objects from the S3 that `--s3-endpoint` names: the bucket in the path, signed if the service's own
 //! environment has keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,26 +10,49 @@ use coldframe_core::BoxFuture;
 use coldframe_core::limits::UNZIPPED_BYTES_MAX;
 use coldframe_core::objects::{Object, ObjectError, Objects};
 use hyper::Method;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A whole exchange, whatever the size of the object.
 const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Objects that are fetched or in use at one time: each may take [`UNZIPPED_BYTES_MAX`] of memory.
+const FETCHES_MAX: usize = 3;
 
 /// Objects of one S3, or of none.
 pub(crate) struct S3 {
     endpoint: Option<Endpoint>,
     client: Client,
     credentials: Option<Credentials>,
+    fetches: Arc<Semaphore>,
+}
+
+/// An object, and its place among [`FETCHES_MAX`].
+struct Fetched {
+    bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Fetched {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl S3 {
     /// With the usual variables of the service's environment, or unsigned.
     pub(crate) fn new(endpoint: Option<Endpoint>, client: Client) -> Self {
         let credentials = Credentials::from_variables(|name| std::env::var(name).ok());
-        Self { endpoint, client, credentials }
+        let fetches = Arc::new(Semaphore::new(FETCHES_MAX));
+        Self { endpoint, client, credentials, fetches }
     }
 
     async fn fetch(&self, object: &Object) -> Result<Bytes, ObjectError> {
         let endpoint = self.endpoint.as_ref().ok_or(ObjectError::NoEndpoint)?;
+        let place = tokio::time::timeout(TIMEOUT, self.fetches.clone().acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            let busy = format!("{FETCHES_MAX} other objects are still being fetched from it");
+            return Err(ObjectError::Unreachable(busy));
+        };
         let signature = self.credentials.as_ref().map(|credentials| Signature {
             credentials,
             region: &object.region,
@@ -49,7 +73,7 @@ impl S3 {
             _ => ObjectError::Unreachable(error.chain()),
         })?;
         if answer.status.is_success() {
-            Ok(answer.body)
+            Ok(Bytes::from_owner(Fetched { bytes: answer.body, _place: place }))
         } else {
             Err(refused(endpoint, answer.status.as_u16(), &answer.body))
         }
@@ -101,7 +125,54 @@ fn encoded(text: &str, keeps_slashes: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn only_so_many_objects_are_in_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut request).await.unwrap();
+                }
+                let answer =
+                    b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nzip";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let s3 = S3::new(Some(endpoint), Client::default());
+        let object = |key: usize| Object {
+            bucket: "bucket".into(),
+            key: key.to_string(),
+            version: None,
+            region: "us-east-1".into(),
+        };
+        let mut fetched = Vec::new();
+        for key in 0..FETCHES_MAX {
+            fetched.push(s3.get(object(key)).await.unwrap());
+        }
+        let mut more = s3.get(object(FETCHES_MAX));
+        let short = Duration::from_millis(100);
+        assert!(tokio::time::timeout(short, &mut more).await.is_err(), "one more is in memory");
+        let part = fetched.pop().unwrap().slice(..1);
+        assert!(tokio::time::timeout(short, &mut more).await.is_err(), "it is still in use");
+        drop(part);
+        let in_time = tokio::time::timeout(Duration::from_secs(20), more).await.unwrap();
+        assert_eq!(in_time.unwrap(), "zip");
+        // One that fails keeps no place.
+        drop(fetched);
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let s3 = S3::new(Some(format!("http://{dead}").parse().unwrap()), Client::default());
+        for key in 0..2 * FETCHES_MAX {
+            assert!(matches!(s3.get(object(key)).await, Err(ObjectError::Unreachable(_))));
+        }
+    }
 
     #[test]
     fn refusals_are_read() {
