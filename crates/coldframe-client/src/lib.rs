@@ -86,13 +86,21 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// An exchange that came to nothing.
+struct Lost {
+    why: Why,
+    /// The request, if none of it was written.
+    unsent: Option<hyper::Request<Full<Bytes>>>,
+}
+
 impl Client {
     pub fn new(trust: Trust) -> Self {
         Self { inner: Arc::new(Inner { trust, ..Inner::default() }) }
     }
 
     /// One exchange. A request whose connection had waited in the pool and is closed before the
-    /// answer begins is sent once more, on a new one: it may have arrived twice.
+    /// answer begins is sent once more, on a new one, if that can do no harm: none of it was
+    /// written, or its method is idempotent (RFC 9110, section 9.2.2).
     ///
     /// # Errors
     /// If there is no whole answer within the limits. A status is none.
@@ -113,14 +121,20 @@ impl Client {
         request: hyper::Request<Full<Bytes>>,
         answer_bytes_max: usize,
     ) -> Result<Answer, Why> {
+        let mut request = request;
         if let Some(connection) = self.inner.pool.take(endpoint) {
-            match self.over(endpoint, connection, request.clone(), answer_bytes_max).await {
-                Err(Why::Closed) => {}
-                answer => return answer,
+            let spare = request.method().is_idempotent().then(|| request.clone());
+            match self.over(endpoint, connection, request, answer_bytes_max).await {
+                Ok(answer) => return Ok(answer),
+                Err(Lost { why: Why::Closed, unsent }) => {
+                    request = unsent.or(spare).ok_or(Why::Closed)?;
+                }
+                Err(Lost { why, .. }) => return Err(why),
             }
         }
         let connection = self.connect(endpoint).await?;
-        self.over(endpoint, connection, request, answer_bytes_max).await
+        let answer = self.over(endpoint, connection, request, answer_bytes_max).await;
+        answer.map_err(|lost| lost.why)
     }
 
     async fn over(
@@ -129,10 +143,14 @@ impl Client {
         mut connection: Connection,
         request: hyper::Request<Full<Bytes>>,
         answer_bytes_max: usize,
-    ) -> Result<Answer, Why> {
-        let answer = connection.sender.send_request(request).await.map_err(Why::of_http)?;
+    ) -> Result<Answer, Lost> {
+        let answer = connection.sender.try_send_request(request).await.map_err(|mut error| {
+            let unsent = error.take_message();
+            Lost { why: Why::of_http(error.into_error()), unsent }
+        })?;
         let status = answer.status();
-        let body = whole(answer.into_body(), answer_bytes_max).await?;
+        let body = whole(answer.into_body(), answer_bytes_max).await;
+        let body = body.map_err(|why| Lost { why, unsent: None })?;
         self.inner.pool.put(endpoint, connection);
         Ok(Answer { status, body })
     }

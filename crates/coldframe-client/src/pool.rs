@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use crate::Endpoint;
 
 /// How long a connection waits. Servers give them up after five seconds and more; one that is given
-/// up at the wrong moment costs a second try.
+/// up at the wrong moment costs a second try, which the sender makes if the client may not.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connections of one endpoint that wait.
@@ -61,6 +61,12 @@ impl Pool {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.idle().kept.len()
+    }
+
+    /// Ends the tasks of those that wait, which nobody has seen yet.
+    #[cfg(test)]
+    pub(crate) fn abort(&self) {
+        self.idle().kept.iter().for_each(|kept| kept.connection.task.abort());
     }
 
     /// The connection that was used last, if one waits.

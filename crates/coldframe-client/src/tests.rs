@@ -98,8 +98,8 @@ fn endpoint(text: &str) -> Endpoint {
     text.parse().unwrap()
 }
 
-async fn ask(client: &Client, endpoint: &Endpoint, limits: Limits) -> Result<Answer, Error> {
-    let request = Request {
+fn request(endpoint: &Endpoint, limits: Limits) -> Request<'_> {
+    Request {
         endpoint,
         method: Method::POST,
         target: "/a%20b?c=d",
@@ -107,7 +107,11 @@ async fn ask(client: &Client, endpoint: &Endpoint, limits: Limits) -> Result<Ans
         body: Bytes::from_static(b"body"),
         signature: None,
         limits,
-    };
+    }
+}
+
+async fn ask(client: &Client, endpoint: &Endpoint, limits: Limits) -> Result<Answer, Error> {
+    let request = request(endpoint, limits);
     tokio::time::timeout(Duration::from_secs(30), client.send(request)).await.unwrap()
 }
 
@@ -419,18 +423,46 @@ async fn a_connection_given_up_while_it_waited_costs_a_second_try_only() {
         }
     };
     let client = Client::default();
-    let (told, ()) = tokio::join!(ask(&client, &talks, LIMITS), serve(&[false]));
+    let ask = async |method| {
+        let request = Request { method, ..request(&talks, LIMITS) };
+        client.send(request).await.map(|answer| answer.status)
+    };
+    let (told, ()) = tokio::join!(ask(Method::PUT), serve(&[false]));
     assert!(matches!(told.unwrap_err().why, Why::Closed), "it was a new one");
-    let asked = async {
-        ask(&client, &talks, LIMITS).await.unwrap();
+    let twice = async |method| {
+        ask(Method::POST).await.unwrap();
         kept(&client).await;
-        ask(&client, &talks, LIMITS).await.unwrap()
+        ask(method).await
     };
     let served = async {
         serve(&[true, false]).await;
         serve(&[true]).await;
     };
-    let both = async { tokio::join!(asked, served) };
-    let (answer, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
-    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    let both = async { tokio::join!(twice(Method::PUT), served).0 };
+    let answer = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    assert_eq!(answer.unwrap(), StatusCode::NO_CONTENT);
+    // What the server may have done already is not asked again.
+    client.inner.pool.abort();
+    let both = async { tokio::join!(twice(Method::POST), serve(&[true, false])).0 };
+    let told = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    assert!(matches!(told.unwrap_err().why, Why::Closed));
+    // What it can't have done is.
+    let unwritten = async {
+        ask(Method::POST).await.unwrap();
+        kept(&client).await;
+        // The task ends before it takes the next request.
+        client.inner.pool.abort();
+        ask(Method::POST).await
+    };
+    let served = async {
+        // It stays open, and nothing more comes by it.
+        let (mut first, _) = listener.accept().await.unwrap();
+        arrived(&mut first).await;
+        first.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        serve(&[true]).await;
+        assert_eq!(first.read(&mut [0]).await.unwrap(), 0);
+    };
+    let both = async { tokio::join!(unwritten, served).0 };
+    let answer = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    assert_eq!(answer.unwrap(), StatusCode::NO_CONTENT);
 }
