@@ -24,7 +24,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderMap};
 use hyper::rt::{Read, Write};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -83,6 +83,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -148,11 +149,11 @@ impl Client {
             let unsent = error.take_message();
             Lost { why: Why::of_http(error.into_error()), unsent }
         })?;
-        let status = answer.status();
-        let body = whole(answer.into_body(), answer_bytes_max).await;
+        let (head, body) = answer.into_parts();
+        let body = whole(body, answer_bytes_max).await;
         let body = body.map_err(|why| Lost { why, unsent: None })?;
         self.inner.pool.put(endpoint, connection);
-        Ok(Answer { status, body })
+        Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, Why> {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use coldframe_client::{Credentials, Endpoint, Limits, Request, Signature};
-use hyper::{Method, StatusCode};
+use coldframe_client::{Answer, Credentials, Endpoint, Limits, Request, Signature};
+use hyper::Method;
+use hyper::header::LOCATION;
 
 use crate::Options;
 
@@ -92,6 +93,9 @@ pub(crate) enum Error {
     Answer,
     #[error("the service answered {status}: {body}")]
     Status { status: u16, body: String },
+    /// It isn't followed: a signature is for one host.
+    #[error("the service answered {status}, which sends to {location}: {body}")]
+    Redirect { status: u16, location: String, body: String },
     /// It answered well, and did not do it.
     #[error("the service did not take it: {0}")]
     NotTaken(String),
@@ -107,6 +111,9 @@ impl Error {
             Self::Unreached { error, .. } => {
                 matches!(error.why, coldframe_client::Why::Request(_))
             }
+            // S3 sends elsewhere until a new bucket's name is known everywhere; for good, an endpoint
+            // may be set right.
+            Self::Redirect { .. } => false,
             Self::Answer | Self::NotTaken(_) => false,
         }
     }
@@ -148,14 +155,21 @@ pub(crate) async fn send_within(
     let answer = options.client.send(request).await;
     let flag = signed.service.flag();
     let answer = answer.map_err(|error| Error::Unreached { flag, error })?;
-    if answer.status.is_success() {
-        Ok(answer.body)
-    } else {
-        Err(refused(answer.status, &answer.body))
-    }
+    if answer.status.is_success() { Ok(answer.body) } else { Err(refused(&answer)) }
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> Error {
-    let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES_MAX)]).into_owned();
-    Error::Status { status: status.as_u16(), body }
+fn refused(answer: &Answer) -> Error {
+    let shown = |text: &[u8]| {
+        String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES_MAX)]).into_owned()
+    };
+    let (status, body) = (answer.status.as_u16(), shown(&answer.body));
+    if !answer.status.is_redirection() {
+        return Error::Status { status, body };
+    }
+    let location = answer.headers.get(LOCATION);
+    let location = location.map_or_else(|| "nowhere".to_owned(), |to| shown(to.as_bytes()));
+    Error::Redirect { status, location, body }
 }
+
+#[cfg(test)]
+mod tests;
