@@ -14,8 +14,12 @@ pub struct Endpoint {
 
 /// Not the form of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an endpoint is http://HOST:PORT or https://HOST:PORT")]
-pub struct EndpointError;
+pub enum EndpointError {
+    #[error("an endpoint is http://HOST:PORT or https://HOST:PORT")]
+    Form,
+    #[error("an address of IPv6 with a zone (%) is not supported")]
+    Zone,
+}
 
 impl FromStr for Endpoint {
     type Err = EndpointError;
@@ -23,7 +27,7 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         match Self::split(text)? {
             (endpoint, "" | "/") => Ok(endpoint),
-            _ => Err(EndpointError),
+            _ => Err(EndpointError::Form),
         }
     }
 }
@@ -36,15 +40,20 @@ impl Endpoint {
     pub fn split(url: &str) -> Result<(Self, &str), EndpointError> {
         let (secure, rest) = match url.strip_prefix("https://") {
             Some(rest) => (true, rest),
-            None => (false, url.strip_prefix("http://").ok_or(EndpointError)?),
+            None => (false, url.strip_prefix("http://").ok_or(EndpointError::Form)?),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let authority: Authority = authority.parse().map_err(|_| EndpointError)?;
-        let port = authority.as_str().strip_prefix(authority.host()).ok_or(EndpointError)?;
+        if authority.starts_with('[') && authority.contains('%') {
+            return Err(EndpointError::Zone);
+        }
+        let authority: Authority = authority.parse().map_err(|_| EndpointError::Form)?;
+        let port = authority.as_str().strip_prefix(authority.host()).ok_or(EndpointError::Form)?;
+        // `host:80@host:80` has a user who is called as the host is.
         let bad = authority.host().is_empty()
+            || authority.as_str().contains(['@', '%'])
             || !(port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
             || path.contains(['?', '#']);
-        if bad { Err(EndpointError) } else { Ok((Self { secure, authority }, path)) }
+        if bad { Err(EndpointError::Form) } else { Ok((Self { secure, authority }, path)) }
     }
 
     /// By TLS.

@@ -161,6 +161,13 @@ fn endpoints_are_read() {
     for bad in [
         "http://host/path",
         "http://user@host",
+        "http://user:password@host:80",
+        "http://host:80@host:80",
+        "http://@host:80",
+        "http://host%2f",
+        "http://host:80:80",
+        "http://::1",
+        "http://[::1",
         "http://host:port",
         "http://host:70000",
         "http://host:0",
@@ -173,6 +180,9 @@ fn endpoints_are_read() {
         "",
     ] {
         check(bad, Err(()));
+    }
+    for zone in ["http://[fe80::1%eth0]:80", "https://[fe80::1%25eth0]"] {
+        assert_eq!(zone.parse::<Endpoint>(), Err(EndpointError::Zone));
     }
     let (endpoint, path) = Endpoint::split("https://host:1/a/b").unwrap();
     assert_eq!((endpoint.to_string().as_str(), path), ("https://host:1", "/a/b"));
