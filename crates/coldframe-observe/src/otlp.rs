@@ -16,6 +16,7 @@ use coldframe_client::{Client, Endpoint, Limits, Request, Trust};
 use coldframe_core::event::{Event, Report};
 use coldframe_core::observe::{Metric, Unit};
 use coldframe_core::{FunctionArn, FunctionVersion};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -87,20 +88,54 @@ impl OtlpOptions {
                 .map_err(|_| format!("{name} is {text}: milliseconds are wanted")),
         };
         let headers = get("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
-        let headers = headers.split(',').filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            Some((name.trim().to_owned(), value.trim().to_owned()))
-        });
         Ok(Some(Self {
             endpoint,
             path: path.trim_end_matches('/').to_owned(),
             trust: Trust::from_variable("OTEL_EXPORTER_OTLP_CERTIFICATE", get),
-            headers: headers.collect(),
+            headers: pairs(&headers)?,
             service_name: get("OTEL_SERVICE_NAME").unwrap_or_else(|| "coldframe".to_owned()),
             metrics_every: milliseconds("OTEL_METRIC_EXPORT_INTERVAL", METRICS_EVERY)?,
             timeout: milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", TIMEOUT)?,
         }))
     }
+}
+
+/// `OTEL_EXPORTER_OTLP_HEADERS`: as W3C's Baggage without properties, values percent-encoded
+/// (OpenTelemetry specification, "Specifying headers via environment variables").
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    let pairs = pairs.map(|(name, value)| {
+        let (name, value) = (name.trim(), decoded(value.trim()));
+        // The value may be a secret.
+        let bad =
+            || format!("OTEL_EXPORTER_OTLP_HEADERS: {name} is no header, or its value is none");
+        name.parse::<HeaderName>().map_err(|_| bad())?;
+        value.parse::<HeaderValue>().map_err(|_| bad())?;
+        Ok((name.to_owned(), value))
+    });
+    pairs.collect()
+}
+
+/// A percent sign that begins no byte stands for itself.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        let digit = |index: usize| char::from(*others.get(index)?).to_digit(16);
+        let byte =
+            digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(16 * high + low).ok());
+        match byte.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &others[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = others;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What runs in an environment, as a resource of OpenTelemetry.

@@ -48,6 +48,32 @@ fn variables_say_where_to() {
     }
 }
 
+#[test]
+fn headers_are_decoded() {
+    let check = |text: &str, expected: Result<&[(&str, &str)], ()>| {
+        let expected = expected.map(|pairs| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            pairs.collect::<Vec<_>>()
+        });
+        assert_eq!(pairs(text).map_err(|_| ()), expected, "{text}");
+    };
+    check("", Ok(&[]));
+    check(
+        "Authorization=Basic%20dXNlcjpwYXNz%3d%3D,api-key = a%2Cb",
+        Ok(&[("Authorization", "Basic dXNlcjpwYXNz=="), ("api-key", "a,b")]),
+    );
+    check("a=%C3%BC", Ok(&[("a", "ü")]));
+    check("a=100%,b=%2,c=%zz%41,d=%%41,e=+", {
+        Ok(&[("a", "100%"), ("b", "%2"), ("c", "%zzA"), ("d", "%A"), ("e", "+")])
+    });
+    check("a=%FF", Ok(&[("a", "\u{fffd}")]));
+    for bad in ["a=%0d%0ab:c", "a b=c", "=c", "a=%00"] {
+        check(bad, Err(()));
+    }
+    let told = pairs("x-key=secret%0a").unwrap_err();
+    assert!(told.contains("x-key") && !told.contains("secret"), "{told}");
+}
+
 type Received = mpsc::UnboundedReceiver<(String, serde_json::Value)>;
 
 /// A receiver that answers these statuses, and then 200.
