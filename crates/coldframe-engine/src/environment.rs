@@ -196,6 +196,7 @@ async fn make(
         deadline: None,
         timer: Box::pin(tokio::time::sleep(INIT_LIMIT)),
         delivered: Delivered::now(),
+        thaw_untold: None,
         start_untold: false,
         stop_later: false,
         cpu_limited: false,
@@ -250,7 +251,8 @@ struct Environment {
     /// Fires at the deadline or before it.
     timer: Pin<Box<tokio::time::Sleep>>,
     delivered: Delivered,
-    /// The invocation's `start` is to be told before anything else is.
+    /// To be told before anything else is: how long the thaw took, and the invocation's `start`.
+    thaw_untold: Option<(SystemTime, Duration)>,
     start_untold: bool,
     stop_later: bool,
     cpu_limited: bool,
@@ -367,7 +369,7 @@ impl Environment {
                 Err(_) => tokio::task::yield_now().await,
             }
         }
-        if self.start_untold {
+        if self.start_untold || self.thaw_untold.is_some() {
             // Who has his answer goes on meanwhile.
             tokio::task::yield_now().await;
             self.catch_up(living);
@@ -628,7 +630,7 @@ impl Environment {
         from: Phase,
         action: Action,
     ) -> Result<(), sandbox::Error> {
-        if action != Action::Answer {
+        if !matches!(action, Action::Answer | Action::TellStart) {
             self.catch_up(living);
         }
         match action {
@@ -659,8 +661,9 @@ impl Environment {
                 tokio::task::yield_now().await;
                 let began = Instant::now();
                 self.sandbox.thaw()?;
+                // Told later: the processor may be the function's now.
+                self.thaw_untold = Some((SystemTime::now(), began.elapsed()));
                 self.server.telemetry().resume();
-                self.tell(living, event::Event::Thawed { took: began.elapsed() });
             }
             // The event is out, and the function may have answered before this is told.
             Action::TellStart if matches!(from, Phase::Idle | Phase::Frozen) => {

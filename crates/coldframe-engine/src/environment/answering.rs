@@ -104,6 +104,9 @@ impl Environment {
 
     /// Tells what has been put off.
     pub(super) fn catch_up(&mut self, living: &Living) {
+        if let Some((at, took)) = self.thaw_untold.take() {
+            self.tell_of(living, at, event::Event::Thawed { took });
+        }
         if std::mem::take(&mut self.start_untold) {
             self.tell_start(living, self.delivered.time);
         }
