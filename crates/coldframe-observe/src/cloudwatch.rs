@@ -226,9 +226,14 @@ fn series_of(
 }
 
 /// What is known of these series in a time, ms.
-fn find(metrics: &Metrics, wanted: Vec<(Owner, Metric)>, (start, end): (u64, u64)) -> Found {
+fn find(
+    metrics: &Metrics,
+    wanted: Vec<(Owner, Metric)>,
+    (start, end): (u64, u64),
+) -> Result<Found, Error> {
     let until = end.saturating_add(MS_PER_MINUTE - 1);
-    metrics.find(Question { wanted, minutes: (minute(start), minute(until)) })
+    let found = metrics.find(Question { wanted, minutes: (minute(start), minute(until)) });
+    found.map_err(|error| Error::of_service("InternalServiceFault", &error))
 }
 
 fn get_metric_statistics(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<Value, Error> {
@@ -266,7 +271,7 @@ fn get_metric_statistics(metrics: &Metrics, of: &Namespace, input: &Value) -> Re
     }
     let unit = input.get("Unit").text();
     let data = match series_of(of, namespace, name, &dimensions(input), unit) {
-        Some((owner, metric)) => find(metrics, vec![(owner, metric)], (start, end))
+        Some((owner, metric)) => find(metrics, vec![(owner, metric)], (start, end))?
             .data(0, start, period)
             .into_iter()
             .map(|(at, datum)| {
@@ -319,6 +324,7 @@ fn list_metrics(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<Valu
             pairs.iter().any(is)
         })
     });
+    let listed = listed.map_err(|error| Error::of_service("InternalServiceFault", &error))?;
     let found = listed.iter().filter(|(metric, _)| {
         namespace.is_none_or(|namespace| namespace == LAMBDA)
             && name.is_none_or(|name| name == metric.name())
@@ -406,7 +412,7 @@ fn get_metric_data(metrics: &Metrics, of: &Namespace, input: &Value) -> Result<V
         let label = label.unwrap_or(default_label);
         answered.push(Answered { id: id.to_owned(), label, shown, points: Vec::new() });
     }
-    let found = find(metrics, wanted, range);
+    let found = find(metrics, wanted, range)?;
     for (index, (query, period, statistic)) in stats.into_iter().enumerate() {
         let data = found.data(index, range.0, period).into_iter();
         let points = data.filter_map(|(at, datum)| Some((at, datum.statistic(&statistic)?)));

@@ -7,6 +7,7 @@ mod kept;
 mod prometheus;
 mod series;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +16,7 @@ use coldframe_core::event::{Event, InitPhase, Status};
 use coldframe_core::observe::{Gauge, Measured, Metric};
 use coldframe_core::{AccountId, FunctionArn};
 
-use self::kept::{KEPT_BYTES_MAX, Kept};
+use self::kept::{KEPT_BYTES_MAX, Kept, Snapshot};
 use self::series::{Listed, Series, Wanted};
 use crate::listener::{Invoked, Source, Told};
 use crate::log::{lock, ms};
@@ -29,6 +30,10 @@ const HELD_MAX: usize = 100_000;
 
 /// How long a disk that failed is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How often a question looks again as files were exchanged below it: each holds a megabyte that
+/// was measured meanwhile.
+const LOOKS_MAX: u32 = 16;
 
 /// Whether the name is that of a percentile, as in `p99.9`.
 pub(crate) fn is_percentile(name: &str) -> bool {
@@ -91,7 +96,7 @@ impl Metrics {
     }
 
     /// Finds what is on the disk; none of it is read but what may be torn.
-    pub(crate) fn open(&self) -> std::io::Result<()> {
+    pub(crate) fn open(&self) -> io::Result<()> {
         lock(&self.state).kept.open()
     }
 
@@ -286,42 +291,71 @@ impl Metrics {
     }
 
     /// What is known of each of the series that are asked for. Takes the disk's time.
-    pub(crate) fn find(&self, mut question: Question) -> Found {
+    ///
+    /// # Errors
+    /// If some of it cannot be read: part of a sum is none.
+    pub(crate) fn find(&self, mut question: Question) -> io::Result<Found> {
         question.minutes.0 = question.minutes.0.max(series::oldest(crate::log::now()));
-        let mut found = Found::new(&question);
-        let snapshot = {
-            let state = lock(&self.state);
-            state.fresh.find(&question, &mut found);
-            state.kept.snapshot()
+        let of_fresh = |fresh: &Series| {
+            let mut found = Found::new(&question);
+            fresh.find(&question, &mut found);
+            found
         };
-        snapshot.find(&question, &mut found);
-        found
+        self.look(question.minutes, of_fresh, |kept, found| kept.find(&question, found))
+    }
+
+    /// What is found in memory and then on the disk, which is read while the writer goes on.
+    fn look<T>(
+        &self,
+        minutes: (u32, u32),
+        of_fresh: impl Fn(&Series) -> T,
+        of_kept: impl Fn(&Snapshot, &mut T) -> io::Result<()>,
+    ) -> io::Result<T> {
+        let mut looks = 1;
+        loop {
+            let (mut found, snapshot) = {
+                let mut state = lock(&self.state);
+                (of_fresh(&state.fresh), state.kept.snapshot(minutes)?)
+            };
+            match of_kept(&snapshot, &mut found) {
+                Ok(()) => return Ok(found),
+                // What it had is elsewhere by now, or too old.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => {
+                    lock(&self.state).kept.missed(&snapshot)?;
+                    looks += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The series of an account and region that have a value since then (ms), of the dimensions
     /// that are wanted, in order. Takes the disk's time.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
     pub(crate) fn list(
         &self,
         of: &Namespace,
         since: u64,
         dimensions: &dyn Fn(&Dimensions) -> bool,
-    ) -> Vec<(Metric, Dimensions)> {
+    ) -> io::Result<Vec<(Metric, Dimensions)>> {
         let since = minute(since).max(series::oldest(crate::log::now()));
         let wanted = Wanted { of, since, dimensions };
-        let mut listed = Listed::new();
-        let snapshot = {
-            let state = lock(&self.state);
-            state.fresh.list(&wanted, &mut listed);
-            state.kept.snapshot()
+        let of_fresh = |fresh: &Series| {
+            let mut listed = Listed::new();
+            fresh.list(&wanted, &mut listed);
+            listed
         };
-        snapshot.list(&wanted, &mut listed);
+        let of_kept = |kept: &Snapshot, listed: &mut Listed| kept.list(&wanted, listed);
+        let listed = self.look((since, u32::MAX), of_fresh, of_kept)?;
         let mut listed: Vec<_> = listed.into_iter().collect();
         listed.sort_unstable();
         let series = Metric::ALL.iter().flat_map(|metric| {
             let has = |(_, metrics): &&(Dimensions, u64)| metrics & series::bit(*metric) != 0;
             listed.iter().filter(has).map(|(dimensions, _)| (*metric, dimensions.clone()))
         });
-        series.collect()
+        Ok(series.collect())
     }
 
     /// Forgets what CloudWatch would not give any more.

@@ -3,6 +3,7 @@
 //! ```text
 //! DIRECTORY/NUMBER.open      what was measured since its beginning, append only
 //!          /NUMBER.metrics   the same once it is full, summed up by minutes; never changed
+//!          /FIRST-LAST.metrics   in place of those: small ones are joined
 //! file      frame*           frame   = "CFM1", length u32, crc32 u32, payload; little endian
 //! payload   earliest u32, latest u32 (minutes since 1970), names of metrics, group*
 //! group     length u32, account, region, dimensions, entry*            a few series' data
@@ -14,12 +15,16 @@
 
 mod codec;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+pub(super) use self::codec::encode;
+
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use coldframe_core::observe::Metric;
@@ -29,6 +34,9 @@ use super::series::{Datum, Found, KEPT_MINUTES, Listed, Owner, Question, Series,
 
 /// An open file that has grown to this is full, bytes.
 const OPEN_BYTES: u64 = 1024 * 1024;
+
+/// A sealed file that is smaller is joined with its neighbour, bytes: there are never many.
+const SMALL_BYTES: u64 = 512 * 1024;
 
 /// Of all files together, bytes: the oldest go first.
 pub(crate) const KEPT_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -48,21 +56,59 @@ pub(crate) struct Kept {
     number: u32,
     length: u64,
     file: Option<File>,
+    /// How often files were sealed, joined or dropped.
+    turn: u64,
 }
 
 #[derive(Debug)]
 struct Sealed {
-    number: u32,
+    /// Of the open files whose data it has: the first and the last.
+    numbers: (u32, u32),
     bytes: u64,
     written: SystemTime,
+    /// The earliest and the latest minute, once it has been read.
+    span: OnceLock<(u32, u32)>,
     /// That it is damaged has been told.
     told: AtomicBool,
+}
+
+impl Sealed {
+    fn new(numbers: (u32, u32), bytes: u64, written: SystemTime) -> Self {
+        Self { numbers, bytes, written, span: OnceLock::new(), told: AtomicBool::new(false) }
+    }
+
+    fn name(&self) -> String {
+        match self.numbers {
+            (first, last) if first == last => format!("{first:08}.metrics"),
+            (first, last) => format!("{first:08}-{last:08}.metrics"),
+        }
+    }
+
+    fn has(&self, number: u32) -> bool {
+        (self.numbers.0..=self.numbers.1).contains(&number)
+    }
+
+    /// Whether it has something from the first minute on, before the second, as far as is known.
+    fn may_have(&self, (from, until): (u32, u32)) -> bool {
+        self.span.get().is_none_or(|(earliest, latest)| *latest >= from && *earliest < until)
+    }
+}
+
+/// `NUMBER` or `FIRST-LAST`, as they are written here.
+fn numbers(name: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| {
+        let number = text.parse().ok()?;
+        (format!("{number:08}") == text).then_some(number)
+    };
+    let (first, last) = name.split_once('-').unwrap_or((name, name));
+    let numbers: (u32, u32) = (number(first)?, number(last)?);
+    (numbers.0 <= numbers.1).then_some(numbers)
 }
 
 impl Kept {
     pub(crate) fn new(directory: PathBuf, bytes_max: u64) -> Self {
         let (sealed, number) = (Vec::new(), 1);
-        Self { directory, bytes_max, opened: false, sealed, number, length: 0, file: None }
+        Self { directory, bytes_max, opened: false, sealed, number, length: 0, file: None, turn: 0 }
     }
 
     fn path(&self, number: u32, extension: &str) -> PathBuf {
@@ -72,34 +118,43 @@ impl Kept {
     /// Finds what is there; the end of the open file is cut off if it is torn.
     pub(crate) fn open(&mut self) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
-        let (mut sealed, mut open) = (BTreeMap::new(), Vec::new());
+        let (mut sealed, mut open) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some((number, extension)) = name.to_str().and_then(|name| name.split_once('.'))
+            let Some((name, extension)) = name.to_str().and_then(|name| name.split_once('.'))
             else {
                 continue;
             };
-            let Ok(number) = number.parse::<u32>() else { continue };
+            let Some(numbers) = numbers(name) else { continue };
             match extension {
                 "metrics" => {
                     let metadata = entry.metadata()?;
                     let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                    let (bytes, told) = (metadata.len(), AtomicBool::new(false));
-                    sealed.insert(number, Arc::new(Sealed { number, bytes, written, told }));
+                    sealed.push(Arc::new(Sealed::new(numbers, metadata.len(), written)));
                 }
-                "open" => open.push(number),
+                "open" if numbers.0 == numbers.1 => open.push(numbers.0),
                 // It was being summed up.
                 "new" => drop(fs::remove_file(entry.path())),
                 _ => {}
             }
         }
-        // Summed up already: the rest of that was cut off.
-        for number in open.extract_if(.., |number| sealed.contains_key(number)) {
+        // Joined or summed up already: the rest of that was cut off.
+        sealed.sort_unstable_by_key(|sealed| (sealed.numbers.0, Reverse(sealed.numbers.1)));
+        self.sealed.clear();
+        for sealed in sealed {
+            match self.sealed.last() {
+                Some(last) if last.has(sealed.numbers.1) => {
+                    fs::remove_file(self.directory.join(sealed.name()))?;
+                }
+                _ => self.sealed.push(sealed),
+            }
+        }
+        let is_sealed = |number: u32| self.sealed.iter().any(|sealed| sealed.has(number));
+        for number in open.extract_if(.., |number| is_sealed(*number)) {
             fs::remove_file(self.path(number, "open"))?;
         }
-        let newest = sealed.last_key_value().map_or(0, |(number, _)| *number);
-        self.sealed = sealed.into_values().collect();
+        let newest = self.sealed.last().map_or(0, |sealed| sealed.numbers.1);
         self.number = open.iter().copied().max().unwrap_or_default().max(newest + 1);
         let path = self.path(self.number, "open");
         self.length = match fs::read(&path) {
@@ -116,7 +171,8 @@ impl Kept {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        self.opened = true;
+        (self.opened, self.file) = (true, None);
+        self.turn += 1;
         Ok(())
     }
 
@@ -153,7 +209,7 @@ impl Kept {
     }
 
     fn seal(&mut self, now: SystemTime) -> io::Result<()> {
-        let (open, sealed) = (self.path(self.number, "open"), self.path(self.number, "metrics"));
+        let open = self.path(self.number, "open");
         let bytes = fs::read(&open)?;
         let mut series = Series::default();
         let mut frames = Frames::new(&bytes);
@@ -162,24 +218,86 @@ impl Kept {
         }
         frames.tell(&open);
         series.forget(super::series::oldest(crate::log::ms(now)));
-        let bytes = codec::encode(&series);
-        let new = self.path(self.number, "new");
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_data()
+        // With the small ones before it.
+        let mut small_bytes = 0;
+        let small = self.sealed.iter().rev().take_while(|sealed| {
+            small_bytes += sealed.bytes;
+            small_bytes < SMALL_BYTES
         });
-        if let Err(error) = written.and_then(|()| fs::rename(&new, &sealed)) {
-            let _ = fs::remove_file(&new);
-            return Err(error);
+        let first = self.sealed.len() - small.count();
+        let (number, end, summed) = (self.number, self.sealed.len(), codec::encode(&series));
+        if self.join(first..end, Some((number, &summed)), now).is_err() {
+            // One of them cannot be read, perhaps.
+            self.join(end..end, Some((number, &summed)), now)?;
         }
-        let (number, told) = (self.number, AtomicBool::new(false));
-        let (bytes, written) = (bytes.len() as u64, now);
-        self.sealed.push(Arc::new(Sealed { number, bytes, written, told }));
         self.file = None;
         self.number += 1;
         self.length = 0;
         // Where it stays, the next start sees that it has been summed up.
         let _ = fs::remove_file(open);
+        // Small ones that are elsewhere were there at the start.
+        if let Some(range) = self.small() {
+            self.join(range, None, now)?;
+        }
+        Ok(())
+    }
+
+    /// The first neighbours that are small together.
+    fn small(&self) -> Option<Range<usize>> {
+        let is_small = |pair: &[Arc<Sealed>]| pair[0].bytes + pair[1].bytes < SMALL_BYTES;
+        let first = self.sealed.windows(2).position(is_small)?;
+        let mut bytes = 0;
+        let small = self.sealed[first..].iter().take_while(|sealed| {
+            bytes += sealed.bytes;
+            bytes < SMALL_BYTES
+        });
+        Some(first..first + small.count())
+    }
+
+    /// Puts one file in the place of these, and of an open one that has been summed up: of that, its
+    /// number and its frames.
+    fn join(
+        &mut self,
+        range: Range<usize>,
+        summed: Option<(u32, &[u8])>,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        let old = &self.sealed[range.clone()];
+        let number = summed.map(|(number, _)| number);
+        let first = old.first().map(|sealed| sealed.numbers.0).or(number);
+        let last = number.or(old.last().map(|sealed| sealed.numbers.1));
+        let Some(numbers) = first.zip(last) else { return Ok(()) };
+        let mut bytes = Vec::new();
+        for sealed in old {
+            let path = self.directory.join(sealed.name());
+            let old = fs::read(&path)?;
+            let mut frames = Frames::new(&old);
+            for frame in frames.by_ref() {
+                codec::put_frame(frame, &mut bytes);
+            }
+            if !sealed.told.load(Ordering::Relaxed) {
+                frames.tell(&path);
+            }
+        }
+        bytes.extend_from_slice(summed.map(|(_, bytes)| bytes).unwrap_or_default());
+        let sealed = Sealed::new(numbers, bytes.len() as u64, now);
+        let _ = sealed.span.set(span_of(Frames::new(&bytes)));
+        let path = self.directory.join(sealed.name());
+        let new = path.with_extension("new");
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_data()
+        });
+        if let Err(error) = written.and_then(|()| fs::rename(&new, &path)) {
+            let _ = fs::remove_file(&new);
+            return Err(error);
+        }
+        // Where they stay, the next start sees that they have been joined.
+        let old: Vec<_> = self.sealed.splice(range, [Arc::new(sealed)]).collect();
+        for old in old {
+            let _ = fs::remove_file(self.directory.join(old.name()));
+        }
+        self.turn += 1;
         Ok(())
     }
 
@@ -192,70 +310,124 @@ impl Kept {
             if !is_old && bytes <= self.bytes_max {
                 break;
             }
-            let _ = fs::remove_file(self.path(sealed.number, "metrics"));
+            let _ = fs::remove_file(self.directory.join(sealed.name()));
             bytes -= sealed.bytes;
             gone += 1;
         }
         self.sealed.drain(..gone);
+        self.turn += u64::from(gone > 0);
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.length + self.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>()
     }
 
-    /// What is there now. What is opened here can be read whatever happens to its name.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let open = |path: PathBuf| File::open(&path).ok().map(|file| (path, file));
-        let sealed = self.sealed.iter().filter_map(|sealed| {
-            Some((open(self.path(sealed.number, "metrics"))?, Some(sealed.clone())))
-        });
-        let newest = open(self.path(self.number, "open")).map(|open| (open, None));
-        Snapshot { files: sealed.chain(newest).collect(), length: self.length }
+    /// Where what was measured from the first minute on, before the second, may be now.
+    ///
+    /// # Errors
+    /// If nobody knows what is there.
+    pub(crate) fn snapshot(&mut self, minutes: (u32, u32)) -> io::Result<Snapshot> {
+        if !self.opened
+            && let Err(error) = self.open()
+            // Without a directory there is nothing.
+            && fs::metadata(&self.directory).map_or_else(
+                |error| {
+                    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                },
+                |found| found.is_dir(),
+            )
+        {
+            return Err(error);
+        }
+        let sealed = self.sealed.iter().filter(|sealed| sealed.may_have(minutes));
+        Ok(Snapshot {
+            minutes,
+            directory: self.directory.clone(),
+            sealed: sealed.cloned().collect(),
+            open: (self.length > 0).then(|| (self.path(self.number, "open"), self.length)),
+            turn: self.turn,
+        })
+    }
+
+    /// A file of the snapshot isn't there: if it wasn't this that took it away, what is there is
+    /// found anew.
+    pub(crate) fn missed(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        if self.turn == snapshot.turn {
+            tracing::warn!(directory = %self.directory.display(), "a file of metrics is gone");
+            self.open()?;
+        }
+        Ok(())
     }
 }
 
-type Opened = (PathBuf, File);
-
-/// Files as they were at one moment.
+/// The files that there were at one moment. They are opened one at a time, as they are read: each
+/// may be gone by then.
 pub(crate) struct Snapshot {
-    files: Vec<(Opened, Option<Arc<Sealed>>)>,
-    /// Of the open one.
-    length: u64,
+    minutes: (u32, u32),
+    directory: PathBuf,
+    sealed: Vec<Arc<Sealed>>,
+    /// The open one, and how much of it.
+    open: Option<(PathBuf, u64)>,
+    turn: u64,
 }
 
 impl Snapshot {
     /// Adds the data that the question is about. Takes the disk's time.
-    pub(crate) fn find(&self, question: &Question, found: &mut Found) {
-        self.visit(question.minutes, &mut Asked { question, found, of_group: Vec::new() });
+    ///
+    /// # Errors
+    /// If a file cannot be read: then something is missing. If it isn't found, it has been sealed,
+    /// joined or dropped since.
+    pub(crate) fn find(&self, question: &Question, found: &mut Found) -> io::Result<()> {
+        self.visit(&mut Asked { question, found, of_group: Vec::new() })
     }
 
     /// Adds every series that is wanted. Takes the disk's time.
-    pub(crate) fn list(&self, wanted: &Wanted<'_>, listed: &mut Listed) {
-        self.visit((wanted.since, u32::MAX), &mut List { wanted, listed, of_group: 0 });
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(crate) fn list(&self, wanted: &Wanted<'_>, listed: &mut Listed) -> io::Result<()> {
+        self.visit(&mut List { wanted, listed, of_group: 0 })
     }
 
-    fn visit(&self, (from, until): (u32, u32), visitor: &mut impl Visit) {
-        use std::io::Read;
-        for ((path, file), sealed) in &self.files {
+    /// The newest first: they are the ones that may be gone.
+    fn visit(&self, visitor: &mut impl Visit) -> io::Result<()> {
+        if let Some((path, length)) = &self.open {
             let mut bytes = Vec::new();
-            let length = if sealed.is_some() { u64::MAX } else { self.length };
-            if let Err(error) = file.take(length).read_to_end(&mut bytes) {
-                tracing::warn!(path = %path.display(), %error, "metrics cannot be read");
+            File::open(path)?.take(*length).read_to_end(&mut bytes)?;
+            self.show(&mut Frames::new(&bytes), visitor);
+        }
+        for sealed in self.sealed.iter().rev() {
+            // Another question may have learnt it since.
+            if !sealed.may_have(self.minutes) {
+                continue;
             }
+            let path = self.directory.join(sealed.name());
+            let bytes = fs::read(&path)?;
             let mut frames = Frames::new(&bytes);
-            for frame in frames.by_ref() {
-                if codec::span(frame).is_some_and(|(first, last)| last >= from && first < until) {
-                    codec::decode(frame, visitor);
-                }
+            self.show(&mut frames, visitor);
+            if frames.lost() > 0 && !sealed.told.swap(true, Ordering::Relaxed) {
+                frames.tell(&path);
             }
-            if let Some(sealed) = sealed
-                && frames.lost() > 0
-                && !sealed.told.swap(true, Ordering::Relaxed)
-            {
-                frames.tell(path);
+            sealed.span.get_or_init(|| span_of(Frames::new(&bytes)));
+        }
+        Ok(())
+    }
+
+    fn show(&self, frames: &mut Frames<'_>, visitor: &mut impl Visit) {
+        let (from, until) = self.minutes;
+        for frame in frames {
+            if codec::span(frame).is_some_and(|(first, last)| last >= from && first < until) {
+                codec::decode(frame, visitor);
             }
         }
     }
+}
+
+/// The earliest and latest minute in any of the frames.
+fn span_of(frames: Frames<'_>) -> (u32, u32) {
+    frames.filter_map(codec::span).fold((u32::MAX, 0), |(earliest, latest), (first, last)| {
+        (earliest.min(first), latest.max(last))
+    })
 }
 
 struct Everything<'a>(&'a mut Series);

@@ -43,7 +43,7 @@ impl Fixture {
         let FunctionArn { account, region, .. } = function("f").arn.clone();
         let first = minute(ms(self.minute));
         let wanted = vec![(Owner { account, region, dimensions }, metric)];
-        let found = self.metrics.find(Question { wanted, minutes: (first, first + 1) });
+        let found = self.metrics.find(Question { wanted, minutes: (first, first + 1) }).unwrap();
         let data = found.data(0, ms(self.minute), 60);
         data.first().map(|(_, datum)| datum.statistic(statistic).unwrap())
     }
@@ -59,6 +59,52 @@ impl Fixture {
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
+    }
+}
+
+impl Fixture {
+    fn sealed(&self) -> Vec<PathBuf> {
+        let files = self.files().into_iter();
+        files.filter(|path| path.extension().unwrap() == "metrics").collect()
+    }
+
+    /// Measures until a file has been sealed; says how often.
+    fn fill(&self) -> f64 {
+        let (before, mut count) = (self.sealed(), 0.0);
+        while self.sealed() == before {
+            for number in 0..200 {
+                self.measure(Metric::Invocations, Some(&number.to_string()), 1.0);
+                count += 1.0;
+            }
+            assert!(self.metrics.flush());
+        }
+        count
+    }
+
+    /// Sealed files of 2 KB and one value each, 1, of so many minutes from the fixture's on.
+    fn write_sealed(&self, files: u32) {
+        let FunctionArn { account, region, .. } = function("f").arn.clone();
+        for number in 0..files {
+            let mut series = Series::default();
+            let owner =
+                Owner { account: account.clone(), region: region.clone(), dimensions: one() };
+            let first = minute(ms(self.minute));
+            let long = Dimensions::Function("x".repeat(2000).into());
+            let other = Owner { dimensions: long, ..owner.clone() };
+            series.add(other, Metric::Throttles, first + number, &[1.0]);
+            series.add(owner, Metric::Throttles, first + number, &[1.0]);
+            let path = self.directory.path().join(format!("metrics/{:08}.metrics", number + 1));
+            std::fs::write(path, kept::encode(&series)).unwrap();
+        }
+    }
+
+    /// The sum of Throttles in the minutes from the fixture's on.
+    fn throttles(&self, minutes: u32) -> io::Result<f64> {
+        let FunctionArn { account, region, .. } = function("f").arn.clone();
+        let first = minute(ms(self.minute));
+        let wanted = vec![(Owner { account, region, dimensions: one() }, Metric::Throttles)];
+        let found = self.metrics.find(Question { wanted, minutes: (first, first + minutes) })?;
+        Ok(found.data(0, 0, 60).iter().map(|(_, datum)| datum.sum).sum())
     }
 }
 
@@ -157,13 +203,13 @@ fn what_no_environment_tells_is_told_from_elsewhere() {
         (Metric::AsyncEventAge, Dimensions::Function(name)),
     ];
     for is_written in [false, true] {
-        let listed = fixture.metrics.list(&of, 0, &|_| true);
+        let listed = fixture.metrics.list(&of, 0, &|_| true).unwrap();
         assert_eq!(listed, expected, "on the disk: {is_written}");
-        let of_account = fixture.metrics.list(&of, 0, &|one| *one == Dimensions::Account);
+        let of_account = fixture.metrics.list(&of, 0, &|one| *one == Dimensions::Account).unwrap();
         assert_eq!(of_account.len(), 2);
-        assert!(fixture.metrics.list(&of, crate::log::now(), &|_| true).is_empty());
+        assert!(fixture.metrics.list(&of, crate::log::now(), &|_| true).unwrap().is_empty());
         let elsewhere = (of.0.clone(), "eu-west-2".into());
-        assert!(fixture.metrics.list(&elsewhere, 0, &|_| true).is_empty());
+        assert!(fixture.metrics.list(&elsewhere, 0, &|_| true).unwrap().is_empty());
         assert!(fixture.metrics.flush());
     }
 }
@@ -288,4 +334,97 @@ fn a_disk_that_takes_nothing_keeps_metrics_in_memory() {
     assert!(fixture.metrics.flush());
     assert_eq!(fixture.get(Metric::Errors, one(), "Sum"), Some(2.0));
     assert!(fixture.metrics.kept_bytes() > 0);
+}
+
+#[test]
+fn a_question_opens_only_what_it_is_about_and_fails_if_it_cannot() {
+    let mut fixture = Fixture::new();
+    fixture.write_sealed(5);
+    fixture.again();
+    assert_eq!(fixture.throttles(10).unwrap(), 5.0);
+    // A directory opens, and cannot be read.
+    let last = fixture.sealed().pop().unwrap();
+    std::fs::remove_file(&last).unwrap();
+    std::fs::create_dir(&last).unwrap();
+    assert_eq!(fixture.throttles(4).unwrap(), 4.0);
+    fixture.throttles(5).unwrap_err();
+    let of = (function("f").arn.account.clone(), function("f").arn.region.clone());
+    fixture.metrics.list(&of, 0, &|_| true).unwrap_err();
+    // What somebody took away is gone.
+    std::fs::remove_dir(&last).unwrap();
+    assert_eq!(fixture.throttles(5).unwrap(), 4.0);
+    // Nobody knows what is in a directory that cannot be looked at.
+    std::fs::create_dir(last.with_file_name("00000009.open")).unwrap();
+    fixture.metrics = Metrics::new(fixture.directory.path().join("metrics"), None);
+    assert!(fixture.metrics.open().is_err());
+    fixture.throttles(5).unwrap_err();
+    std::fs::remove_dir(last.with_file_name("00000009.open")).unwrap();
+    assert_eq!(fixture.throttles(5).unwrap(), 4.0);
+}
+
+#[test]
+fn small_files_are_joined_and_nothing_is_lost_or_counted_twice() {
+    let mut fixture = Fixture::new();
+    // Larger than what is joined: the end of them, and then the beginning.
+    fixture.write_sealed(400);
+    fixture.again();
+    let before = fixture.sealed();
+    assert_eq!((before.len(), fixture.throttles(400).unwrap()), (400, 400.0));
+    let kept: Vec<_> = [0, 1, 398, 399]
+        .map(|index| {
+            let path: &PathBuf = &before[index];
+            (path, std::fs::read(path).unwrap())
+        })
+        .into();
+    let mut count = fixture.fill();
+    let files = fixture.files();
+    assert!(files.len() == 2 && fixture.metrics.kept_bytes() > 800_000, "{files:?}");
+    for _ in 0..3 {
+        count += fixture.fill();
+        assert!(fixture.files().len() <= 3);
+    }
+    for is_again in [false, true] {
+        assert_eq!(fixture.throttles(400).unwrap(), 400.0, "again: {is_again}");
+        assert_eq!(fixture.get(Metric::Invocations, one(), "Sum"), Some(count));
+        // A kill before the old ones were taken away.
+        for (path, bytes) in &kept {
+            std::fs::write(path, bytes).unwrap();
+        }
+        fixture.again();
+        assert!(fixture.files().len() <= 3);
+    }
+}
+
+#[test]
+fn a_question_is_right_while_files_are_sealed_and_joined() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let mut fixture = Fixture::new();
+    fixture.write_sealed(50);
+    fixture.again();
+    let (fixture, done, asked) = (&fixture, AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let (done, asked) = (&done, &asked);
+        let asks = scope.spawn(move || {
+            let mut before = 0.0;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(fixture.throttles(50).unwrap(), 50.0);
+                let sum = fixture.get(Metric::Invocations, one(), "Sum").unwrap_or_default();
+                assert!(sum >= before, "{sum} after {before}");
+                before = sum;
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+            before
+        });
+        let mut count = 0.0;
+        for _ in 0..5 {
+            let before = asked.load(Ordering::Relaxed);
+            count += fixture.fill();
+            while asked.load(Ordering::Relaxed) == before && !asks.is_finished() {
+                std::thread::yield_now();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(asks.join().unwrap() <= count);
+        assert_eq!(fixture.get(Metric::Invocations, one(), "Sum"), Some(count));
+    });
 }

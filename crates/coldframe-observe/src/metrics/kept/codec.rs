@@ -93,7 +93,7 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 /// All series as frames.
-pub(super) fn encode(series: &Series) -> Vec<u8> {
+pub(in crate::metrics) fn encode(series: &Series) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut frame = Frame::default();
     for (owner, minutes) in &series.all {
@@ -202,11 +202,16 @@ impl Frame {
             put_text(&mut payload, metric.name());
         }
         payload.extend_from_slice(&self.groups);
-        to.extend_from_slice(&MARK);
-        to.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        to.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
-        to.extend_from_slice(&payload);
+        put_frame(&payload, to);
     }
+}
+
+/// A frame with this payload.
+pub(super) fn put_frame(payload: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(&MARK);
+    to.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    to.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    to.extend_from_slice(payload);
 }
 
 /// The earliest and latest minute of a frame.
