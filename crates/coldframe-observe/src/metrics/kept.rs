@@ -22,6 +22,7 @@ use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -42,6 +43,9 @@ const SMALL_BYTES: u64 = 512 * 1024;
 pub(crate) const KEPT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 const KEPT_FOR: Duration = Duration::from_secs(KEPT_MINUTES as u64 * 60);
+
+/// How often what was measured is written before it counts as refused.
+const TRIES: u32 = 2;
 
 /// Where metrics are kept.
 #[derive(Debug)]
@@ -117,6 +121,7 @@ impl Kept {
 
     /// Finds what is there; the end of the open file is cut off if it is torn.
     pub(crate) fn open(&mut self) -> io::Result<()> {
+        self.opened = false;
         fs::create_dir_all(&self.directory)?;
         let (mut sealed, mut open) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.directory)? {
@@ -181,10 +186,31 @@ impl Kept {
     /// # Errors
     /// If the disk doesn't take it: then all is as it was.
     pub(crate) fn append(&mut self, series: &Series, now: SystemTime) -> io::Result<()> {
-        if !self.opened {
-            self.open()?;
-        }
         let bytes = codec::encode(series);
+        for _ in 0..TRIES {
+            if !self.opened {
+                self.open()?;
+            }
+            self.write(&bytes)?;
+            if self.length >= OPEN_BYTES
+                && let Err(error) = self.seal(now)
+            {
+                // It goes on as it is: it is longer, and tried again.
+                tracing::warn!(%error, "metrics could not be summed up");
+            }
+            if self.is_in_place() {
+                self.expire(now);
+                return Ok(());
+            }
+            // What is there now is found out.
+            self.opened = false;
+            let directory = self.directory.display();
+            tracing::warn!(%directory, "the files of metrics are gone: they begin anew");
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, "files are taken away as they are written"))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(self.number, "open");
         let file = match &mut self.file {
             Some(file) => file,
@@ -193,19 +219,25 @@ impl Kept {
                 none.insert(OpenOptions::new().append(true).create(true).open(path)?)
             }
         };
-        if let Err(error) = file.write_all(&bytes) {
-            let _ = file.set_len(self.length);
+        if let Err(error) = file.write_all(bytes) {
+            // Where its end cannot be cut off, the next time finds out how long it is.
+            self.opened = file.set_len(self.length).is_ok();
             return Err(error);
         }
         self.length += bytes.len() as u64;
-        if self.length >= OPEN_BYTES
-            && let Err(error) = self.seal(now)
-        {
-            // It goes on as it is: it is longer, and tried again.
-            tracing::warn!(%error, "metrics could not be summed up");
-        }
-        self.expire(now);
         Ok(())
+    }
+
+    /// Whether what was written is where it would be looked for: somebody may have removed or moved
+    /// the file or its directory.
+    fn is_in_place(&mut self) -> bool {
+        // It has been sealed.
+        let Some(file) = &self.file else { return true };
+        let named = fs::metadata(self.path(self.number, "open"));
+        let (Ok(ours), Ok(named)) = (file.metadata(), named) else { return false };
+        // Somebody may have made it shorter.
+        self.length = ours.len();
+        (ours.dev(), ours.ino()) == (named.dev(), named.ino())
     }
 
     fn seal(&mut self, now: SystemTime) -> io::Result<()> {
@@ -236,8 +268,10 @@ impl Kept {
         // Where it stays, the next start sees that it has been summed up.
         let _ = fs::remove_file(open);
         // Small ones that are elsewhere were there at the start.
-        if let Some(range) = self.small() {
-            self.join(range, None, now)?;
+        if let Some(range) = self.small()
+            && let Err(error) = self.join(range, None, now)
+        {
+            tracing::warn!(%error, "small files of metrics could not be joined");
         }
         Ok(())
     }

@@ -428,3 +428,42 @@ fn a_question_is_right_while_files_are_sealed_and_joined() {
         assert_eq!(fixture.get(Metric::Invocations, one(), "Sum"), Some(count));
     });
 }
+
+#[test]
+fn what_is_written_is_kept_though_somebody_takes_the_files_away() {
+    let fixture = Fixture::new();
+    let directory = fixture.directory.path().join("metrics");
+    let sum = || fixture.get(Metric::Errors, one(), "Sum");
+    let measure = || {
+        fixture.measure(Metric::Errors, None, 1.0);
+        assert!(fixture.metrics.flush());
+    };
+    fixture.fill();
+    measure();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(sum(), None);
+    measure();
+    assert_eq!((sum(), fixture.files().len()), (Some(1.0), 1));
+    // Before anybody asks.
+    std::fs::remove_dir_all(&directory).unwrap();
+    measure();
+    assert_eq!(sum(), Some(1.0));
+    std::fs::rename(&directory, directory.with_extension("old")).unwrap();
+    measure();
+    assert_eq!(sum(), Some(1.0));
+    std::fs::remove_file(fixture.files().pop().unwrap()).unwrap();
+    measure();
+    assert_eq!(sum(), Some(1.0));
+    std::fs::File::options().write(true).open(&fixture.files()[0]).unwrap().set_len(0).unwrap();
+    measure();
+    assert_eq!(sum(), Some(1.0));
+    // When there is no place for a directory, it is in memory.
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "").unwrap();
+    fixture.measure(Metric::Errors, None, 1.0);
+    assert!(!fixture.metrics.flush());
+    std::fs::remove_file(&directory).unwrap();
+    lock(&fixture.metrics.state).refused = None;
+    assert!(fixture.metrics.flush());
+    assert_eq!(sum(), Some(1.0));
+}
