@@ -16,7 +16,7 @@ use coldframe_core::event::{Event, InitPhase, Status};
 use coldframe_core::observe::{Gauge, Measured, Metric};
 use coldframe_core::{AccountId, FunctionArn};
 
-use self::kept::{KEPT_BYTES_MAX, Kept, Snapshot};
+use self::kept::{KEPT_BYTES_MAX, Kept, Moment, Snapshot, Unread};
 use self::series::{Listed, Series, Wanted};
 use crate::listener::{Invoked, Source, Told};
 use crate::log::{lock, ms};
@@ -112,7 +112,7 @@ impl Metrics {
             fresh.thin(HELD_MAX);
             return false;
         }
-        match kept.append(fresh, SystemTime::now()) {
+        match kept.append(fresh, Moment::now()) {
             Ok(()) => {
                 *fresh = Series::default();
                 *refused = None;
@@ -360,7 +360,9 @@ impl Metrics {
 
     /// Forgets what CloudWatch would not give any more.
     pub(crate) fn expire(&self) {
-        lock(&self.state).kept.expire(SystemTime::now());
+        let unread = lock(&self.state).kept.unread(SystemTime::now());
+        unread.into_iter().for_each(Unread::read);
+        lock(&self.state).kept.expire(Moment::now());
     }
 
     /// What it takes of the disk.

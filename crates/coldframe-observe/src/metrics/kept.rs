@@ -13,6 +13,7 @@
 //! same minute may be in many frames: its value is their sum. What is written has left this process
 //! and survives `kill -9`; nothing is read before somebody asks.
 
+mod clock;
 mod codec;
 
 #[cfg(test)]
@@ -30,8 +31,13 @@ use std::time::{Duration, SystemTime};
 
 use coldframe_core::observe::Metric;
 
+use self::clock::Clock;
+pub(crate) use self::clock::Moment;
 use self::codec::{Frames, Visit};
-use super::series::{Datum, Found, KEPT_MINUTES, Listed, Owner, Question, Series, Wanted, bit};
+use super::series::{
+    Datum, Found, KEPT_MINUTES, Listed, Owner, Question, Series, Wanted, bit, oldest,
+};
+use crate::log::ms;
 
 /// An open file that has grown to this is full, bytes.
 const OPEN_BYTES: u64 = 1024 * 1024;
@@ -62,10 +68,11 @@ pub(crate) struct Kept {
     file: Option<File>,
     /// How often files were sealed, joined or dropped.
     turn: u64,
+    clock: Clock,
 }
 
 #[derive(Debug)]
-struct Sealed {
+pub(crate) struct Sealed {
     /// Of the open files whose data it has: the first and the last.
     numbers: (u32, u32),
     bytes: u64,
@@ -96,6 +103,30 @@ impl Sealed {
     fn may_have(&self, (from, until): (u32, u32)) -> bool {
         self.span.get().is_none_or(|(earliest, latest)| *latest >= from && *earliest < until)
     }
+
+    /// Whether all that it has is from before that minute.
+    fn is_before(&self, minute: u32) -> bool {
+        self.bytes == 0
+            || self.span.get().is_some_and(|(earliest, latest)| match earliest <= latest {
+                true => *latest < minute,
+                // Nothing in it can be read, by this version.
+                false => super::minute(ms(self.written)) < minute,
+            })
+    }
+}
+
+/// A sealed file of which nobody knows what time it is about.
+pub(crate) struct Unread(PathBuf, Arc<Sealed>);
+
+impl Unread {
+    /// Finds that out. Takes the disk's time.
+    pub(crate) fn read(self) {
+        let Self(path, sealed) = self;
+        // Where it cannot be read now, it is tried again.
+        if let Ok(bytes) = fs::read(path) {
+            sealed.span.get_or_init(|| span_of(Frames::new(&bytes)));
+        }
+    }
 }
 
 /// `NUMBER` or `FIRST-LAST`, as they are written here.
@@ -112,7 +143,18 @@ fn numbers(name: &str) -> Option<(u32, u32)> {
 impl Kept {
     pub(crate) fn new(directory: PathBuf, bytes_max: u64) -> Self {
         let (sealed, number) = (Vec::new(), 1);
-        Self { directory, bytes_max, opened: false, sealed, number, length: 0, file: None, turn: 0 }
+        let (file, clock) = (None, Clock::default());
+        Self {
+            directory,
+            bytes_max,
+            opened: false,
+            sealed,
+            number,
+            length: 0,
+            file,
+            turn: 0,
+            clock,
+        }
     }
 
     fn path(&self, number: u32, extension: &str) -> PathBuf {
@@ -122,6 +164,8 @@ impl Kept {
     /// Finds what is there; the end of the open file is cut off if it is torn.
     pub(crate) fn open(&mut self) -> io::Result<()> {
         self.opened = false;
+        // Its hour begins.
+        self.clock.believed(Moment::now());
         fs::create_dir_all(&self.directory)?;
         let (mut sealed, mut open) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.directory)? {
@@ -185,7 +229,7 @@ impl Kept {
     ///
     /// # Errors
     /// If the disk doesn't take it: then all is as it was.
-    pub(crate) fn append(&mut self, series: &Series, now: SystemTime) -> io::Result<()> {
+    pub(crate) fn append(&mut self, series: &Series, now: Moment) -> io::Result<()> {
         let bytes = codec::encode(series);
         for _ in 0..TRIES {
             if !self.opened {
@@ -240,7 +284,7 @@ impl Kept {
         (ours.dev(), ours.ino()) == (named.dev(), named.ino())
     }
 
-    fn seal(&mut self, now: SystemTime) -> io::Result<()> {
+    fn seal(&mut self, now: Moment) -> io::Result<()> {
         let open = self.path(self.number, "open");
         let bytes = fs::read(&open)?;
         let mut series = Series::default();
@@ -249,7 +293,10 @@ impl Kept {
             codec::decode(frame, &mut Everything(&mut series));
         }
         frames.tell(&open);
-        series.forget(super::series::oldest(crate::log::ms(now)));
+        if let Some(now) = self.clock.believed(now) {
+            series.forget(oldest(ms(now)));
+        }
+        let now = now.wall;
         // With the small ones before it.
         let mut small_bytes = 0;
         let small = self.sealed.iter().rev().take_while(|sealed| {
@@ -335,21 +382,35 @@ impl Kept {
         Ok(())
     }
 
+    /// Files that may be too old for all that is known without reading them.
+    pub(crate) fn unread(&self, now: SystemTime) -> Vec<Unread> {
+        let is_unread = |sealed: &&Arc<Sealed>| sealed.span.get().is_none();
+        let is_young =
+            |sealed: &Sealed| now.duration_since(sealed.written).is_ok_and(|age| age <= KEPT_FOR);
+        let unread = self.sealed.iter().filter(|sealed| is_unread(sealed) && !is_young(sealed));
+        unread.map(|sealed| Unread(self.directory.join(sealed.name()), sealed.clone())).collect()
+    }
+
     /// Drops what is too old, and the oldest of what is too much.
-    pub(crate) fn expire(&mut self, now: SystemTime) {
-        let mut bytes = self.bytes();
-        let mut gone = 0;
-        for sealed in &self.sealed {
-            let is_old = now.duration_since(sealed.written).is_ok_and(|age| age > KEPT_FOR);
-            if !is_old && bytes <= self.bytes_max {
-                break;
+    pub(crate) fn expire(&mut self, now: Moment) {
+        let before = self.sealed.len();
+        if let Some(now) = self.clock.believed(now) {
+            let oldest = oldest(ms(now));
+            for old in self.sealed.extract_if(.., |sealed| sealed.is_before(oldest)) {
+                let _ = fs::remove_file(self.directory.join(old.name()));
             }
-            let _ = fs::remove_file(self.directory.join(sealed.name()));
-            bytes -= sealed.bytes;
-            gone += 1;
         }
-        self.sealed.drain(..gone);
-        self.turn += u64::from(gone > 0);
+        let mut bytes = self.bytes();
+        let too_many = self.sealed.iter().take_while(|sealed| {
+            let is_too_many = bytes > self.bytes_max;
+            bytes -= sealed.bytes;
+            is_too_many
+        });
+        let too_many = too_many.count();
+        for old in self.sealed.drain(..too_many) {
+            let _ = fs::remove_file(self.directory.join(old.name()));
+        }
+        self.turn += u64::from(self.sealed.len() < before);
     }
 
     pub(crate) fn bytes(&self) -> u64 {

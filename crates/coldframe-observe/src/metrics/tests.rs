@@ -293,6 +293,7 @@ fn what_is_kept_is_bounded_in_bytes_and_age() {
     fixture.metrics = Metrics::within(directory, 300_000);
     fixture.metrics.open().unwrap();
     let now = SystemTime::now();
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     for number in 0..100_u64 {
         // Names that nothing makes short.
         for part in 0..60 {
@@ -307,10 +308,18 @@ fn what_is_kept_is_bounded_in_bytes_and_age() {
     assert_eq!(on_disk, bytes);
     // What was written last is there.
     assert_eq!(fixture.get(Metric::Errors, one(), "Maximum"), Some(99.0));
-    lock(&fixture.metrics.state).kept.expire(now + Duration::from_secs(16 * 24 * 60 * 60));
-    assert!(fixture.files().iter().all(|file| file.extension().unwrap() == "open"));
+    let expire = |fixture: &Fixture, passed| {
+        let Moment { wall, steady } = Moment::now();
+        let moment = Moment { wall: wall + passed, steady: steady + passed };
+        lock(&fixture.metrics.state).kept.expire(moment);
+    };
+    let sealed = fixture.sealed();
+    expire(&fixture, days(14));
+    assert_eq!(fixture.sealed(), sealed);
+    expire(&fixture, days(16));
+    assert!(fixture.sealed().is_empty());
     // What is older than what CloudWatch would show isn't shown.
-    fixture.minute = now - Duration::from_secs(16 * 24 * 60 * 60);
+    fixture.minute = now - days(16);
     fixture.measure(Metric::Duration, None, 1.0);
     assert_eq!(fixture.get(Metric::Duration, one(), "Sum"), None);
 }
@@ -466,4 +475,65 @@ fn what_is_written_is_kept_though_somebody_takes_the_files_away() {
     lock(&fixture.metrics.state).refused = None;
     assert!(fixture.metrics.flush());
     assert_eq!(sum(), Some(1.0));
+}
+
+#[test]
+fn a_clock_that_is_wrong_for_a_while_drops_nothing() {
+    let fixture = Fixture::new();
+    let start = Moment::now();
+    let at = |steady_hours: u64, wall_hours: u64| {
+        let after = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        let steady = start.steady + after(steady_hours);
+        Moment { wall: start.wall + after(wall_hours), steady }
+    };
+    // So much that it is sealed, and joined with what is sealed already.
+    let mut much = Series::default();
+    let mut count = fixture.fill();
+    for number in 0..600 {
+        let FunctionArn { account, region, .. } = function("f").arn.clone();
+        let dimensions = Dimensions::Function(format!("{number}").repeat(700).into());
+        let owner = Owner { account, region, dimensions };
+        much.add(owner, Metric::Errors, minute(ms(fixture.minute)), &[1.0]);
+    }
+    let append = |moment| lock(&fixture.metrics.state).kept.append(&much, moment).unwrap();
+    let sum = || fixture.get(Metric::Invocations, one(), "Sum");
+    let days = |days: u64| days * 24;
+    append(at(2, days(30)));
+    append(at(2, 2));
+    assert_eq!(sum(), Some(count));
+    count += fixture.fill();
+    assert_eq!(sum(), Some(count));
+    append(at(3, days(30)));
+    assert_eq!(sum(), Some(count));
+    // It stays.
+    append(at(5, days(30) + 2));
+    assert_eq!(sum(), None);
+    assert_eq!(fixture.sealed(), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_file_from_the_future_keeps_no_other_alive() {
+    let mut fixture = Fixture::new();
+    fixture.minute = SystemTime::now() - Duration::from_secs(40 * 24 * 60 * 60);
+    fixture.write_sealed(5);
+    for (number, path) in fixture.sealed().iter().enumerate() {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        // The first is of the future by its time, the last is young.
+        let days = [400, -40, -40, -40, 0][number];
+        let day = Duration::from_secs(24 * 60 * 60);
+        let now = SystemTime::now();
+        let time = if days > 0 { now + day * 400 } else { now - day * -days as u32 };
+        file.set_modified(time).unwrap();
+    }
+    let path = fixture.directory.path().join("metrics/00000009.metrics");
+    std::fs::write(&path, "of another version").unwrap();
+    fixture.again();
+    fixture.metrics.expire();
+    assert_eq!(fixture.sealed().len(), 6, "before the clock is believed");
+    let hour = Duration::from_secs(60 * 60);
+    let Moment { wall, steady } = Moment::now();
+    let moment = Moment { wall: wall + hour, steady: steady + hour };
+    lock(&fixture.metrics.state).kept.expire(moment);
+    // It isn't read as it was written a moment ago.
+    assert_eq!(fixture.sealed().len(), 2, "{:?}", fixture.sealed());
 }
