@@ -24,10 +24,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use coldframe_core::observe::Metric;
 
@@ -50,6 +50,13 @@ pub(crate) const KEPT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 const KEPT_FOR: Duration = Duration::from_secs(KEPT_MINUTES as u64 * 60);
 
+/// A file that couldn't be sealed is longer the next time, which is so much later.
+const SEAL_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// Files are numbered below this. The next number is above all that are there: a file from
+/// elsewhere must not take the last.
+const NUMBERS: u32 = 1 << 31;
+
 /// How often what was measured is written before it counts as refused.
 const TRIES: u32 = 2;
 
@@ -69,6 +76,8 @@ pub(crate) struct Kept {
     /// How often files were sealed, joined or dropped.
     turn: u64,
     clock: Clock,
+    /// When the open file couldn't be sealed.
+    unsealed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -137,7 +146,7 @@ fn numbers(name: &str) -> Option<(u32, u32)> {
     };
     let (first, last) = name.split_once('-').unwrap_or((name, name));
     let numbers: (u32, u32) = (number(first)?, number(last)?);
-    (numbers.0 <= numbers.1).then_some(numbers)
+    (numbers.0 <= numbers.1 && numbers.1 < NUMBERS).then_some(numbers)
 }
 
 impl Kept {
@@ -154,6 +163,7 @@ impl Kept {
             file,
             turn: 0,
             clock,
+            unsealed: None,
         }
     }
 
@@ -220,7 +230,16 @@ impl Kept {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        (self.opened, self.file) = (true, None);
+        // Whatever brought them there: there is one open file.
+        open.retain(|number| *number != self.number);
+        for number in open {
+            let path = self.path(number, "open");
+            let summed = codec::encode(&sum(&path)?);
+            let place = self.sealed.partition_point(|sealed| sealed.numbers.1 < number);
+            self.join(place..place, Some((number, &summed)), SystemTime::now())?;
+            fs::remove_file(path)?;
+        }
+        (self.opened, self.file, self.unsealed) = (true, None, None);
         self.turn += 1;
         Ok(())
     }
@@ -235,13 +254,19 @@ impl Kept {
             if !self.opened {
                 self.open()?;
             }
-            self.write(&bytes)?;
-            if self.length >= OPEN_BYTES
-                && let Err(error) = self.seal(now)
-            {
-                // It goes on as it is: it is longer, and tried again.
-                tracing::warn!(%error, "metrics could not be summed up");
+            if self.number >= NUMBERS {
+                return Err(io::Error::other("a file of metrics has the last number there is"));
             }
+            if self.length >= self.bytes_max.saturating_add(OPEN_BYTES) {
+                // It couldn't be sealed for long.
+                self.seal_if_full(now);
+                if self.unsealed.is_some() && self.path(self.number, "open").exists() {
+                    let text = "the open file of metrics is too long, and cannot be summed up";
+                    return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+                }
+            }
+            self.write(&bytes)?;
+            self.seal_if_full(now);
             if self.is_in_place() {
                 self.expire(now);
                 return Ok(());
@@ -252,6 +277,21 @@ impl Kept {
             tracing::warn!(%directory, "the files of metrics are gone: they begin anew");
         }
         Err(io::Error::new(io::ErrorKind::NotFound, "files are taken away as they are written"))
+    }
+
+    fn seal_if_full(&mut self, now: Moment) {
+        let is_early = |at| now.steady.saturating_duration_since(at) < SEAL_AGAIN_AFTER;
+        if self.length < OPEN_BYTES || self.unsealed.is_some_and(is_early) {
+            return;
+        }
+        self.unsealed = match self.seal(now) {
+            Ok(()) => None,
+            Err(error) => {
+                // It goes on as it is.
+                tracing::warn!(%error, "metrics could not be summed up");
+                Some(now.steady)
+            }
+        };
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -286,13 +326,7 @@ impl Kept {
 
     fn seal(&mut self, now: Moment) -> io::Result<()> {
         let open = self.path(self.number, "open");
-        let bytes = fs::read(&open)?;
-        let mut series = Series::default();
-        let mut frames = Frames::new(&bytes);
-        for frame in frames.by_ref() {
-            codec::decode(frame, &mut Everything(&mut series));
-        }
-        frames.tell(&open);
+        let mut series = sum(&open)?;
         if let Some(now) = self.clock.believed(now) {
             series.forget(oldest(ms(now)));
         }
@@ -516,6 +550,18 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// What is in an open file.
+fn sum(path: &Path) -> io::Result<Series> {
+    let bytes = fs::read(path)?;
+    let mut series = Series::default();
+    let mut frames = Frames::new(&bytes);
+    for frame in frames.by_ref() {
+        codec::decode(frame, &mut Everything(&mut series));
+    }
+    frames.tell(path);
+    Ok(series)
 }
 
 /// The earliest and latest minute in any of the frames.

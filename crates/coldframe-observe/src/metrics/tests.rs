@@ -81,13 +81,26 @@ impl Fixture {
         count
     }
 
+    fn owner(&self) -> Owner {
+        let FunctionArn { account, region, name } = function("f").arn.clone();
+        Owner { account, region, dimensions: Dimensions::Function(name) }
+    }
+
+    /// More than an open file has: Errors of many functions, 1 each.
+    fn much(&self) -> Series {
+        let mut much = Series::default();
+        for number in 0..600 {
+            let dimensions = Dimensions::Function(format!("{number:04}").repeat(500).into());
+            let owner = Owner { dimensions, ..self.owner() };
+            much.add(owner, Metric::Errors, minute(ms(self.minute)), &[1.0]);
+        }
+        much
+    }
+
     /// Sealed files of 2 KB and one value each, 1, of so many minutes from the fixture's on.
     fn write_sealed(&self, files: u32) {
-        let FunctionArn { account, region, .. } = function("f").arn.clone();
         for number in 0..files {
-            let mut series = Series::default();
-            let owner =
-                Owner { account: account.clone(), region: region.clone(), dimensions: one() };
+            let (mut series, owner) = (Series::default(), self.owner());
             let first = minute(ms(self.minute));
             let long = Dimensions::Function("x".repeat(2000).into());
             let other = Owner { dimensions: long, ..owner.clone() };
@@ -100,9 +113,8 @@ impl Fixture {
 
     /// The sum of Throttles in the minutes from the fixture's on.
     fn throttles(&self, minutes: u32) -> io::Result<f64> {
-        let FunctionArn { account, region, .. } = function("f").arn.clone();
         let first = minute(ms(self.minute));
-        let wanted = vec![(Owner { account, region, dimensions: one() }, Metric::Throttles)];
+        let wanted = vec![(self.owner(), Metric::Throttles)];
         let found = self.metrics.find(Question { wanted, minutes: (first, first + minutes) })?;
         Ok(found.data(0, 0, 60).iter().map(|(_, datum)| datum.sum).sum())
     }
@@ -486,15 +498,8 @@ fn a_clock_that_is_wrong_for_a_while_drops_nothing() {
         let steady = start.steady + after(steady_hours);
         Moment { wall: start.wall + after(wall_hours), steady }
     };
-    // So much that it is sealed, and joined with what is sealed already.
-    let mut much = Series::default();
-    let mut count = fixture.fill();
-    for number in 0..600 {
-        let FunctionArn { account, region, .. } = function("f").arn.clone();
-        let dimensions = Dimensions::Function(format!("{number}").repeat(700).into());
-        let owner = Owner { account, region, dimensions };
-        much.add(owner, Metric::Errors, minute(ms(fixture.minute)), &[1.0]);
-    }
+    // It is sealed, and joined with what is sealed already.
+    let (much, mut count) = (fixture.much(), fixture.fill());
     let append = |moment| lock(&fixture.metrics.state).kept.append(&much, moment).unwrap();
     let sum = || fixture.get(Metric::Invocations, one(), "Sum");
     let days = |days: u64| days * 24;
@@ -536,4 +541,69 @@ fn a_file_from_the_future_keeps_no_other_alive() {
     lock(&fixture.metrics.state).kept.expire(moment);
     // It isn't read as it was written a moment ago.
     assert_eq!(fixture.sealed().len(), 2, "{:?}", fixture.sealed());
+}
+
+#[test]
+fn a_file_that_cannot_be_sealed_is_left_alone_for_a_while_and_does_not_grow_for_ever() {
+    let mut fixture = Fixture::new();
+    let directory = fixture.directory.path().join("metrics");
+    fixture.metrics = Metrics::within(directory.clone(), 3_000_000);
+    fixture.metrics.open().unwrap();
+    let much = fixture.much();
+    let start = Moment::now();
+    let append = |minutes: u64| {
+        let passed = Duration::from_secs(60 * minutes);
+        let moment = Moment { wall: start.wall + passed, steady: start.steady + passed };
+        lock(&fixture.metrics.state).kept.append(&much, moment)
+    };
+    // A directory where the new file should be.
+    let new = directory.join("00000001.new");
+    std::fs::create_dir(&new).unwrap();
+    append(0).unwrap();
+    std::fs::remove_dir(&new).unwrap();
+    append(9).unwrap();
+    assert!(fixture.sealed().is_empty(), "tried again before its time");
+    append(10).unwrap();
+    assert_eq!(fixture.sealed().len(), 1);
+    let new = directory.join("00000002.new");
+    std::fs::create_dir(&new).unwrap();
+    while append(30).is_ok() {
+        assert!(fixture.metrics.kept_bytes() < 3_000_000 + 4 * 1024 * 1024);
+    }
+    assert!(fixture.sealed().is_empty());
+    append(30).unwrap_err();
+    std::fs::remove_dir(&new).unwrap();
+    append(40).unwrap();
+    assert_eq!(fixture.sealed().len(), 2);
+}
+
+#[test]
+fn files_from_elsewhere_do_no_harm() {
+    let mut fixture = Fixture::new();
+    let directory = fixture.directory.path().join("metrics");
+    // Of several open files, each counts.
+    for number in [9, 7, 8] {
+        let owner = fixture.owner();
+        let mut series = Series::default();
+        series.add(owner, Metric::Errors, minute(ms(fixture.minute)), &[f64::from(number)]);
+        let path = directory.join(format!("{number:08}.open"));
+        std::fs::write(path, kept::encode(&series)).unwrap();
+    }
+    for name in ["4294967295.metrics", "4294967295.open", "5.open", "00000009-00000005.metrics"] {
+        std::fs::write(directory.join(name), "x").unwrap();
+    }
+    for _ in 0..2 {
+        fixture.again();
+        assert_eq!(fixture.get(Metric::Errors, one(), "Sum"), Some(24.0));
+        assert_eq!(fixture.files().len(), 3 + 4, "{:?}", fixture.files());
+    }
+    fixture.measure(Metric::Errors, None, 8.0);
+    assert!(fixture.metrics.flush());
+    assert_eq!(fixture.get(Metric::Errors, one(), "Sum"), Some(32.0));
+    // The last number: what is measured stays in memory.
+    std::fs::write(directory.join("2147483647.metrics"), "").unwrap();
+    fixture.again();
+    fixture.measure(Metric::Errors, None, 16.0);
+    assert!(!fixture.metrics.flush());
+    assert_eq!(fixture.get(Metric::Errors, one(), "Sum"), Some(48.0));
 }
