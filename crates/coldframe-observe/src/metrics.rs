@@ -31,6 +31,10 @@ const HELD_MAX: usize = 100_000;
 /// How long a disk that failed is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// What hasn't been measured for so long isn't told of to Prometheus and over OTLP any more: the
+/// function may be gone.
+pub(crate) const TOLD_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often a question looks again as files were exchanged below it: each holds a megabyte that
 /// was measured meanwhile.
 const LOOKS_MAX: u32 = 16;
@@ -184,6 +188,7 @@ impl Metrics {
             }
         }
         self.prometheus.froze(arn, &turn.freezes, &turn.thaws);
+        self.prometheus.heard(arn, Instant::now());
     }
 
     fn happened(
@@ -240,6 +245,7 @@ impl Metrics {
         let addressed =
             qualifier.as_deref().map(|name| Addressed { qualifier: Some(name), version: "" });
         self.add(function, addressed.as_ref(), *metric, minute(ms(*at)), &[*value]);
+        self.prometheus.heard(function, Instant::now());
     }
 
     fn add(
@@ -358,8 +364,9 @@ impl Metrics {
         Ok(series.collect())
     }
 
-    /// Forgets what CloudWatch would not give any more.
+    /// Forgets what CloudWatch would not give any more, and functions that nothing is heard of.
     pub(crate) fn expire(&self) {
+        self.prometheus.forget(Instant::now());
         let unread = lock(&self.state).kept.unread(SystemTime::now());
         unread.into_iter().for_each(Unread::read);
         lock(&self.state).kept.expire(Moment::now());

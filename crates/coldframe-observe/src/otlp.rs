@@ -6,10 +6,9 @@
 
 mod encode;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use coldframe_client::{Client, Endpoint, Limits, Request, Trust};
@@ -23,7 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::listener::{Invoked, Source, Told};
 use crate::log::{New, lock};
 
-pub(crate) use self::encode::{Context, Histogram};
+pub(crate) use self::encode::Context;
+use self::encode::{Histogram, Measured};
 
 /// Items that wait for the next batch, and the bytes of all that wait or are being sent.
 const WAITING_MAX: usize = 8192;
@@ -193,8 +193,7 @@ impl Exporter {
             client: Client::new(options.trust.clone()),
             options,
             dropped: dropped.clone(),
-            began: SystemTime::now(),
-            measured: HashMap::new(),
+            measured: Measured::new(),
             failing: false,
         };
         tokio::spawn(sender.run(receiver));
@@ -323,14 +322,23 @@ impl<T> Batch<T> {
     }
 }
 
+/// Forgets what the next message has nothing to tell of.
+fn forget(measured: &mut Measured, now: Instant) {
+    measured.retain(|(_, metric), values| {
+        // How many ran at once is told of the time since the last message.
+        let is_of_all_time =
+            metric.unit() == Unit::Milliseconds || crate::metrics::is_summed(*metric);
+        is_of_all_time && now.saturating_duration_since(values.last) < crate::metrics::TOLD_FOR
+    });
+}
+
 /// The task that sends.
 struct Sender {
     client: Client,
     options: OtlpOptions,
     dropped: Arc<AtomicU64>,
-    began: SystemTime,
     /// Since the beginning: the receiver may miss a message and still know all.
-    measured: HashMap<(FunctionArn, Metric), Histogram>,
+    measured: Measured,
     failing: bool,
 }
 
@@ -361,7 +369,8 @@ impl Sender {
                     }
                     Some(Item::Sample(sample, held)) => {
                         let (arn, metric, value) = *sample;
-                        self.measured.entry((arn, metric)).or_default().add(value);
+                        let new = || Histogram::new(SystemTime::now());
+                        self.measured.entry((arn, metric)).or_insert_with(new).add(value);
                         drop(held);
                     }
                     Some(Item::Flush(waits)) => {
@@ -379,12 +388,9 @@ impl Sender {
             }
             if measure && !self.measured.is_empty() {
                 let name = &self.options.service_name;
-                let body = encode::metrics(name, self.began, SystemTime::now(), &self.measured);
+                let body = encode::metrics(name, SystemTime::now(), &self.measured);
                 self.post("/v1/metrics", text_of(body)).await;
-                // How many ran at once is told of the time since the last message.
-                self.measured.retain(|(_, metric), _| {
-                    metric.unit() == Unit::Milliseconds || crate::metrics::is_summed(*metric)
-                });
+                forget(&mut self.measured, Instant::now());
             }
             if let Some(waiting) = waiting {
                 // Who waited may have gone.

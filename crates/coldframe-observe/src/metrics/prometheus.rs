@@ -1,8 +1,9 @@
 //! The metrics as Prometheus reads them. Every name is defined here and nowhere else.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use coldframe_core::FunctionArn;
 use coldframe_core::observe::{Gauge, Metric, Unit};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge as NumberGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::TOLD_FOR;
 use crate::log::lock;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -46,6 +48,16 @@ enum Kept {
     Seconds(Histograms),
 }
 
+impl Kept {
+    fn remove(&self, labels: &Labels) {
+        match self {
+            Self::Sum(family) => family.remove(labels),
+            Self::Latest(family) => family.remove(labels),
+            Self::Seconds(family) => family.remove(labels),
+        };
+    }
+}
+
 pub(crate) struct Prometheus {
     registry: Registry,
     of_aws: Vec<Kept>,
@@ -59,6 +71,8 @@ pub(crate) struct Prometheus {
     stored: NumberGauge,
     /// Those that there are: they are set anew for each reader.
     gauges: Mutex<HashSet<(Metric, Labels)>>,
+    /// When each function was last heard of.
+    heard: Mutex<HashMap<FunctionArn, Instant>>,
 }
 
 fn labels(arn: &FunctionArn) -> Labels {
@@ -147,7 +161,7 @@ impl Prometheus {
         registry.register(name, "Living execution environments", environments.clone());
         let name = "coldframe_log_stored_bytes";
         registry.register(name, "Log groups on the disk", stored.clone());
-        let gauges = Mutex::default();
+        let (gauges, heard) = (Mutex::default(), Mutex::default());
         Self {
             registry,
             of_aws,
@@ -160,6 +174,7 @@ impl Prometheus {
             dropped,
             stored,
             gauges,
+            heard,
         }
     }
 
@@ -205,6 +220,52 @@ impl Prometheus {
 
     pub(crate) fn reset(&self, arn: &FunctionArn) {
         self.resets.get_or_create(&labels(arn)).inc();
+    }
+
+    /// There is something new of the function.
+    pub(crate) fn heard(&self, arn: &FunctionArn, now: Instant) {
+        let mut heard = lock(&self.heard);
+        match heard.get_mut(arn) {
+            Some(at) => *at = now,
+            None => drop(heard.insert(arn.clone(), now)),
+        }
+    }
+
+    /// Forgets the functions that nothing was heard of for long, unless an environment lives.
+    pub(crate) fn forget(&self, now: Instant) {
+        let mut gone = Vec::new();
+        let mut heard = lock(&self.heard);
+        heard.retain(|arn, at| {
+            let labels = labels(arn);
+            let lives = self.environments.get(&labels).is_some_and(|number| number.get() > 0.0);
+            let stays = lives || now.saturating_duration_since(*at) < TOLD_FOR;
+            if !stays {
+                gone.push(labels);
+            }
+            stays
+        });
+        let stay: HashSet<Labels> = heard.keys().map(labels).collect();
+        drop(heard);
+        for labels in &gone {
+            for kept in &self.of_aws {
+                kept.remove(labels);
+            }
+            for family in [&self.freeze, &self.thaw] {
+                family.remove(labels);
+            }
+            for family in [&self.resets, &self.lines, &self.bytes, &self.dropped] {
+                family.remove(labels);
+            }
+            self.environments.remove(labels);
+        }
+        // Of those that are, who knows tells the next reader. What has no function is of an account.
+        lock(&self.gauges).retain(|(metric, labels)| {
+            let stays = labels.function.is_empty() || stay.contains(labels);
+            if !stays {
+                self.of_aws[*metric as usize].remove(labels);
+            }
+            stays
+        });
     }
 
     pub(crate) fn text(&self, gauges: &[Gauge], stored_bytes: u64) -> String {
@@ -262,5 +323,50 @@ mod tests {
         }
         let idle = format!("coldframe_lambda_concurrent_executions{labels} 0.0\n");
         assert!(prometheus.text(&[], 7).contains(&idle));
+    }
+    #[test]
+    fn a_function_that_is_gone_is_forgotten_after_a_day() {
+        let prometheus = Prometheus::new();
+        let arn = |name: &str| FunctionArn {
+            account: coldframe_core::AccountId::default_account(),
+            region: "eu-west-1".into(),
+            name: name.into(),
+        };
+        let gauge = |name: &str| {
+            let metric = Metric::ConcurrentExecutions;
+            Gauge { function: arn(name), metric, value: 2.0 }
+        };
+        let (gauges, start) = ([gauge(""), gauge("lives")], Instant::now());
+        for name in ["gone", "lives", "provisioned"] {
+            let arn = arn(name);
+            prometheus.add(&arn, Metric::Invocations, &[1.0]);
+            prometheus.add(&arn, Metric::Duration, &[1.0]);
+            prometheus.add(&arn, Metric::ConcurrentExecutions, &[1.0]);
+            prometheus.logged(&arn, 1, 1, 0);
+            prometheus.froze(&arn, &[1.0], &[1.0]);
+            prometheus.reset(&arn);
+            prometheus.began(&arn);
+            prometheus.heard(&arn, start);
+        }
+        prometheus.ended(&arn("gone"));
+        prometheus.ended(&arn("lives"));
+        let lines = |of: &str| {
+            let label = format!("function=\"{of}\"");
+            prometheus.text(&gauges, 0).matches(&label).count()
+        };
+        let all = lines("gone");
+        prometheus.heard(&arn("lives"), start + TOLD_FOR / 2);
+        prometheus.forget(start + TOLD_FOR - TOLD_FOR / 24);
+        assert_eq!(["gone", "lives", "provisioned"].map(lines), [all; 3]);
+        prometheus.forget(start + TOLD_FOR);
+        assert_eq!(["gone", "lives", "provisioned"].map(lines), [0, all, all]);
+        // It is there, though nobody calls it.
+        prometheus.forget(start + TOLD_FOR * 2);
+        assert_eq!(["gone", "lives", "", "provisioned"].map(lines), [0, 1, 1, all]);
+        prometheus.ended(&arn("provisioned"));
+        prometheus.forget(start + TOLD_FOR * 2);
+        assert_eq!(lines("provisioned"), 0);
+        prometheus.add(&arn("gone"), Metric::Invocations, &[1.0]);
+        assert_eq!(lines("gone"), 1);
     }
 }

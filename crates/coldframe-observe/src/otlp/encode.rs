@@ -1,7 +1,7 @@
 //! OTLP's JSON: traces, logs and metrics, with the semantic conventions of FaaS.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use coldframe_core::FunctionArn;
 use coldframe_core::event::Status;
@@ -17,17 +17,27 @@ const BOUNDS: [f64; 14] = [
     900_000.0,
 ];
 
-/// Values of a metric since the beginning.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Values of a metric since the first of them.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Histogram {
+    pub(super) began: SystemTime,
+    pub(super) last: Instant,
     count: u64,
     sum: f64,
     largest: f64,
     buckets: [u64; BOUNDS.len() + 1],
 }
 
+pub(super) type Measured = HashMap<(FunctionArn, Metric), Histogram>;
+
 impl Histogram {
+    pub(super) fn new(began: SystemTime) -> Self {
+        let (last, buckets) = (Instant::now(), [0; BOUNDS.len() + 1]);
+        Self { began, last, count: 0, sum: 0.0, largest: 0.0, buckets }
+    }
+
     pub(crate) fn add(&mut self, value: f64) {
+        self.last = Instant::now();
         self.count += 1;
         self.sum += value;
         self.largest = self.largest.max(value);
@@ -208,12 +218,7 @@ pub(super) fn logs(records: &[Record]) -> Value {
     json!({ "resourceLogs": groups.collect::<Value>() })
 }
 
-pub(super) fn metrics(
-    service: &str,
-    began: SystemTime,
-    now: SystemTime,
-    measured: &HashMap<(FunctionArn, Metric), Histogram>,
-) -> Value {
+pub(super) fn metrics(service: &str, now: SystemTime, measured: &Measured) -> Value {
     let metrics = Metric::ALL.iter().filter_map(|metric| {
         let points: Vec<Value> = measured
             .iter()
@@ -229,7 +234,7 @@ pub(super) fn metrics(
                 }
                 let mut point = json!({
                     "attributes": attributes,
-                    "startTimeUnixNano": nanos(began),
+                    "startTimeUnixNano": nanos(values.began),
                     "timeUnixNano": nanos(now),
                 });
                 match metric.unit() {

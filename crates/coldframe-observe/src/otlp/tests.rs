@@ -294,3 +294,23 @@ async fn batches_are_cut_by_bytes_and_by_number() {
     assert_eq!(exporter.room.available_permits(), WAITING_BYTES_MAX);
     assert_eq!(exporter.dropped.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn what_was_not_measured_for_a_day_is_forgotten() {
+    let arn = crate::tests::function("f").arn.clone();
+    let mut measured = Measured::new();
+    let start = Instant::now();
+    let day = crate::metrics::TOLD_FOR;
+    for metric in [Metric::Invocations, Metric::Duration, Metric::ConcurrentExecutions] {
+        let mut values = Histogram::new(SystemTime::now());
+        values.add(1.0);
+        values.last = start + if metric == Metric::Duration { day } else { Duration::ZERO };
+        measured.insert((arn.clone(), metric), values);
+    }
+    forget(&mut measured, start + day - Duration::from_secs(1));
+    assert_eq!(measured.len(), 2);
+    forget(&mut measured, start + day);
+    assert_eq!(measured.keys().map(|(_, metric)| *metric).collect::<Vec<_>>(), [Metric::Duration]);
+    forget(&mut measured, start + day * 2);
+    assert!(measured.is_empty());
+}
