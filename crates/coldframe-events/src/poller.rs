@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coldframe_core::Destination;
-use coldframe_store::queue::Lease;
+use coldframe_store::queue::{Lease, Millis};
 
 use crate::{Shared, World, attempt, lock, now};
 
@@ -14,10 +14,12 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) async fn poll(shared: Arc<Shared>, world: Arc<World>) {
     while !*lock(&shared.stopped) {
-        for (lease, place) in claim(&shared, &world) {
+        // What becomes due after this look is waited for, though it is due by then.
+        let looked = now();
+        for (lease, place) in claim(&shared, &world, looked) {
             tokio::spawn(attempt::attempt(place, world.clone(), lease));
         }
-        let sleep = sleep(&shared);
+        let sleep = sleep(&shared, looked);
         tokio::select! {
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(sleep) => {}
@@ -26,8 +28,7 @@ pub(crate) async fn poll(shared: Arc<Shared>, world: Arc<World>) {
 }
 
 /// What may run now, each with its place.
-fn claim(shared: &Arc<Shared>, world: &World) -> Vec<(Lease, Place)> {
-    let now = now();
+fn claim(shared: &Arc<Shared>, world: &World, now: Millis) -> Vec<(Lease, Place)> {
     let mut admission = lock(&shared.admission);
     if admission.is_full() {
         // Whoever gives a place back asks again.
@@ -47,12 +48,12 @@ fn claim(shared: &Arc<Shared>, world: &World) -> Vec<(Lease, Place)> {
     claimed.into_iter().map(with_place).collect()
 }
 
-fn sleep(shared: &Shared) -> Duration {
-    let now = now();
+/// Until the next look, the last having been at `looked`.
+fn sleep(shared: &Shared, looked: Millis) -> Duration {
     let again = lock(&shared.admission).again_at();
-    let next = [again, shared.queue.next_due(now)].into_iter().flatten().min();
-    let wait = next
-        .map_or(SLEEP_MAX, |at| Duration::from_millis(u64::try_from(at - now).unwrap_or_default()));
+    let next = [again, shared.queue.next_due(looked)].into_iter().flatten().min();
+    let until = |at: Millis| Duration::from_millis(u64::try_from(at - now()).unwrap_or_default());
+    let wait = next.map_or(SLEEP_MAX, until);
     wait.min(SLEEP_MAX)
 }
 

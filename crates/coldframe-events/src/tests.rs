@@ -479,6 +479,20 @@ async fn one_that_hangs_stops_no_other() {
     fixture.check_done().await;
 }
 
+/// One that becomes due between a look at the queue and the sleep after it isn't slept over.
+#[tokio::test]
+async fn retries_come_when_they_are_due() {
+    // Retries after a millisecond.
+    let fixture = fixture(8, 1e-5);
+    fixture.fake.function("f", &[Act::Fail], |_| {});
+    fixture.start();
+    for count in 1..=500 {
+        fixture.send("f", "1").await;
+        fixture.fake.wait_for("f", 3 * count).await;
+    }
+    fixture.check_done().await;
+}
+
 #[tokio::test]
 async fn what_isnt_done_waits_for_the_next_service() {
     let directory = tempfile::tempdir().unwrap();
