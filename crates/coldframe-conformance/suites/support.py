@@ -5,6 +5,7 @@ The suites know the service only by its binary, its Lambda API and its admin API
 
 import base64
 import concurrent.futures
+import contextlib
 import functools
 import http.client
 import io
@@ -13,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import socketserver
 import stat
 import subprocess
 import tempfile
@@ -35,7 +37,7 @@ DEADLINE_S = 30
 WHOLE_CPU_MB = 1769
 
 
-def wait_until(condition, what, deadline_s=DEADLINE_S):
+def wait_until(condition, what, deadline_s=DEADLINE_S, every_s=0.01):
     """The first true value of `condition()`; fails when it takes longer than the deadline.
 
     `what` may be a function, for what is to be told as it stands then.
@@ -48,7 +50,7 @@ def wait_until(condition, what, deadline_s=DEADLINE_S):
         if time.monotonic() > end:
             what = what() if callable(what) else what
             raise AssertionError(f"not within {deadline_s} s: {what}")
-        time.sleep(0.01)
+        time.sleep(every_s)
 
 
 def together(*calls):
@@ -377,6 +379,47 @@ def result_of(client, name, code, **event):
     answer = run(client, name, code, **event)
     assert answer.error is None, answer
     return answer.json
+
+
+@contextlib.contextmanager
+def small_disk(directory, size):
+    """A file system of its own at a directory, of so many megabytes."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+class LineServer:
+    """Gets a line of JSON from each connection, and answers with one: `answer` of what it got.
+
+    Functions reach it by `--allow-host-port`.
+    """
+
+    def __init__(self, answer):
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                line = self.rfile.readline()
+                if not line.endswith(b"\n"):
+                    return
+                told = answer(json.loads(line))
+                try:
+                    self.wfile.write(json.dumps(told).encode() + b"\n")
+                except OSError:
+                    pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            request_queue_size = 512
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Gate:

@@ -10,7 +10,6 @@ import random
 import re
 import shutil
 import signal
-import socketserver
 import sqlite3
 import subprocess
 import tempfile
@@ -23,7 +22,18 @@ import uuid
 from botocore.exceptions import ClientError
 
 from services import Authority, Moto
-from support import DEADLINE_S, REGION, Service, deploy, invoke, updated, wait_until, zip_of
+from support import (
+    DEADLINE_S,
+    REGION,
+    LineServer,
+    Service,
+    deploy,
+    invoke,
+    small_disk,
+    updated,
+    wait_until,
+    zip_of,
+)
 
 ACCOUNT = "000000000000"
 
@@ -46,7 +56,7 @@ def handler(event, context):
             "tenant": getattr(context, "tenant_id", None)}
     with socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))) as collector:
         collector.sendall(json.dumps(told).encode() + b"\\n")
-        answer = collector.makefile().readline().strip()
+        answer = json.loads(collector.makefile().readline())
     if answer == "fail":
         raise ValueError("asked to " + "fail" * 500)
     if answer == "exit":
@@ -55,33 +65,14 @@ def handler(event, context):
 """
 
 
-class Collector:
+class Collector(LineServer):
     """Where functions tell of their attempts. Acts by id of the event: the last is for ever."""
 
     def __init__(self):
         self.attempts = []
         self.acts = {}
         self.changed = threading.Condition()
-        collector = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                line = self.rfile.readline()
-                if not line.endswith(b"\n"):
-                    return
-                answer = collector.attempt(json.loads(line))
-                try:
-                    self.wfile.write(answer.encode() + b"\n")
-                except OSError:
-                    pass
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            request_queue_size = 512
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__(self.attempt)
 
     def attempt(self, told):
         told["time"] = time.monotonic()
@@ -119,10 +110,6 @@ class Collector:
             shown = [(one["id"], one["request"]) for one in found]
             assert there, f"{len(found)} of {count} attempts of {function}: {shown}"
             return found
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def setUpModule():
@@ -894,8 +881,7 @@ class Keeping(unittest.TestCase):
         # What is held back for long must not become too old, on a busy machine either.
         home = Home(self, "--async-retry-scale", "0.02")
         os.makedirs(home.data)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", home.data], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-l", home.data], check=True)
+        self.enterContext(small_disk(home.data, 8))
         client = home.start().client()
         name = function(client)
         collector.acts["full"] = ["wait:room"]

@@ -1473,15 +1473,17 @@ class Settings(Control):
         )
 
 
-class Provisioned(Control):
+class Gated(Control):
+    """Functions that wait for the test at a gate, with versions whose environments are made ahead."""
+
+    more = ()
+
     @classmethod
     def setUpClass(cls):
         cls.gate = support.Gate()
         cls.addClassCleanup(cls.gate.close)
-        cls.options = ["--allow-host-port", str(cls.gate.port), "--idle-timeout", "300ms"]
+        cls.options = ["--allow-host-port", str(cls.gate.port), *cls.more]
         super().setUpClass()
-
-    KIND = "result = os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']"
 
     def lab(self, name, init=""):
         """With a version and an alias of it."""
@@ -1510,6 +1512,12 @@ class Provisioned(Control):
             return found if found["Status"] == status else None
 
         return support.wait_until(there, f"{name}:{qualifier} is {status}")
+
+
+class Provisioned(Gated):
+    more = ["--idle-timeout", "300ms"]
+
+    KIND = "result = os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']"
 
     def run_at(self, name, code, qualifier):
         return support.invoke(self.client, name, {"code": code}, Qualifier=qualifier).json
@@ -1681,19 +1689,10 @@ class Provisioned(Control):
                     self.assertEqual(told["initialised"], "provisioned-concurrency")
 
 
-class Growing(Control):
+class Growing(Gated):
     """Spec: service-api.md §5, "Scaling". AWS's numbers, by unit tests, are larger."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.gate = support.Gate()
-        cls.addClassCleanup(cls.gate.close)
-        cls.options = ["--allow-host-port", str(cls.gate.port), "--scaling-rate", "3"]
-        super().setUpClass()
-
-    lab = Provisioned.lab
-    provision = Provisioned.provision
-    reached = Provisioned.reached
+    more = ["--scaling-rate", "3"]
 
     def at_once(self, name, gate, count, qualifier="$LATEST"):
         """So many invocations that all run until the last is answered, or has come to the gate."""
@@ -2311,9 +2310,7 @@ class Kept(unittest.TestCase):
     def test_a_full_disk(self):
         data = tempfile.mkdtemp()
         self.addCleanup(os.rmdir, data)
-        small = ["mount", "-t", "tmpfs", "-o", "size=8m", "coldframe-test", data]
-        subprocess.run(small, check=True)
-        self.addCleanup(subprocess.run, ["umount", "-l", data], check=True)
+        self.enterContext(support.small_disk(data, 8))
         service = support.Service(data=data).start()
         client, kept, zipped = service.client(), [], package("one")
         support.deploy(client, "f0", zipped)

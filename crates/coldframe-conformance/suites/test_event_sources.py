@@ -12,7 +12,6 @@ The queues are moto's. Where it behaves unlike SQS:
 import json
 import os
 import re
-import socketserver
 import subprocess
 import tempfile
 import threading
@@ -25,7 +24,17 @@ from botocore.exceptions import ClientError
 
 import schema
 from services import Moto
-from support import DEADLINE_S, REGION, Service, client_of, deploy, updated, wait_until, zip_of
+from support import (
+    DEADLINE_S,
+    REGION,
+    LineServer,
+    Service,
+    client_of,
+    deploy,
+    updated,
+    wait_until,
+    zip_of,
+)
 
 ACCOUNT = "000000000000"
 
@@ -56,33 +65,14 @@ def handler(event, context):
 """
 
 
-class Collector:
+class Collector(LineServer):
     """Where functions tell of their batches. `acts`: what each does with one, by name."""
 
     def __init__(self):
         self.batches = []
         self.acts = {}
         self.changed = threading.Condition()
-        collector = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                line = self.rfile.readline()
-                if not line.endswith(b"\n"):
-                    return
-                answer = collector.told(json.loads(line))
-                try:
-                    self.wfile.write(json.dumps(answer).encode() + b"\n")
-                except OSError:
-                    pass
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            request_queue_size = 512
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__(self.told)
 
     def told(self, told):
         told["bodies"] = [record["body"] for record in told["event"]["Records"]]
@@ -110,10 +100,6 @@ class Collector:
 
     def wait_for(self, function, *bodies):
         return self.wait(function, lambda found: set(bodies) <= set(found))
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def setUpModule():

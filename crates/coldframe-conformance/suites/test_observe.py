@@ -546,8 +546,7 @@ class Kept(unittest.TestCase):
         # A file system with next to nothing in it.
         small = Path(self.data) / "small"
         small.mkdir()
-        tools.run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small)
-        try:
+        with support.small_disk(small, 4):
             with support.Service(data=str(small)) as service:
                 client = service.client()
                 name = support.deploy_lab(client, "full")
@@ -558,8 +557,6 @@ class Kept(unittest.TestCase):
                 self.assertEqual(support.result_of(client, name, "result = 'goes on'"), "goes on")
                 told = service.stderr().count("a log cannot be written")
                 self.assertEqual(told, 1, service.stderr())
-        finally:
-            tools.run("umount", small)
 
 
 class Metrics(Observed):
@@ -910,8 +907,7 @@ class KeptMetrics(unittest.TestCase):
     def test_a_full_disk_stops_nothing(self):
         small = Path(self.data) / "small"
         small.mkdir()
-        tools.run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small)
-        try:
+        with support.small_disk(small, 4):
             with support.Service(data=str(small)) as service:
                 client = service.client()
                 name = support.deploy_lab(client, "full")
@@ -937,8 +933,6 @@ class KeptMetrics(unittest.TestCase):
                 support.wait_until(lambda: self.sizes(small) > before, "it is written again")
             with support.Service(data=str(small)) as service:
                 self.check(service, name, self.count)
-        finally:
-            tools.run("umount", small)
 
     def sizes(self, data):
         return sum(path.stat().st_size for path in data.glob("metrics/*"))

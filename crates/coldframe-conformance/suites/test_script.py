@@ -14,7 +14,6 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 import unittest
 import urllib.parse
 from pathlib import Path
@@ -455,16 +454,18 @@ class Driver(Steps):
             MaximumEventAgeInSeconds=120,
         )
         sent = self._call_invoke(json.dumps({"remember": "this"}), InvocationType="Event")
-        # One environment is reserved: who asks it after the event is told of it. Who asked all the
-        # time would keep the event out.
-        events, end = [], time.monotonic() + support.DEADLINE_S
-        while not events and time.monotonic() < end:
-            time.sleep(0.1)
+
+        def told():
             try:
-                events = self._invoke({})["payload"]["events"]
+                return self._invoke({})["payload"]["events"]
             except Refused as refused:
                 if refused.code != "TooManyRequestsException":
                     raise
+                return None
+
+        # One environment is reserved: who asks it after the event is told of it. Who asked all the
+        # time would keep the event out.
+        events = support.wait_until(told, "the event has run", every_s=0.1)
         self._call("DeleteFunctionConcurrency", FunctionName=NAME)
         after = self._call("GetFunctionConcurrency", FunctionName=NAME)
         return {

@@ -582,12 +582,11 @@ async fn a_record_is_for_the_tenant_of_its_invocation() {
     fixture.check_done().await;
 }
 
-/// A destination that can't be reached: the record waits, and the function runs no second time.
-#[tokio::test]
-async fn a_record_waits_for_its_destination() {
+/// A function that has run once, and the queue that is to be told of it.
+async fn telling(time_scale: f64) -> (Fixture, tokio::net::TcpListener) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let mut fixture = fixture(4, 1e-3);
+    let mut fixture = fixture(4, time_scale);
     let options = Options {
         endpoints: Endpoints { sqs: endpoint.parse().ok(), ..Endpoints::default() },
         ..fixture.events.shared.options.clone()
@@ -598,6 +597,13 @@ async fn a_record_waits_for_its_destination() {
     });
     fixture.start();
     fixture.send("f", "1").await;
+    (fixture, listener)
+}
+
+/// A destination that can't be reached: the record waits, and the function runs no second time.
+#[tokio::test]
+async fn a_record_waits_for_its_destination() {
+    let (fixture, listener) = telling(1e-3).await;
     let mut request = String::new();
     for answer in [
         "",
@@ -622,19 +628,7 @@ async fn a_record_waits_for_its_destination() {
 
 #[tokio::test]
 async fn a_destination_that_hangs_does_not_hold_up_the_end() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let mut fixture = fixture(4, 1.0);
-    let options = Options {
-        endpoints: Endpoints { sqs: endpoint.parse().ok(), ..Endpoints::default() },
-        ..fixture.events.shared.options.clone()
-    };
-    fixture.events = Events::open(&fixture.store, options, Arc::new(())).unwrap();
-    fixture.fake.function("f", &[Act::Succeed], |target| {
-        target.on_success = Some("arn:aws:sqs:eu-west-1:000000000000:q".to_owned());
-    });
-    fixture.start();
-    fixture.send("f", "1").await;
+    let (fixture, listener) = telling(1.0).await;
     let _open = listener.accept().await.unwrap();
     // The request itself is given thirty.
     let drained = tokio::time::timeout(Duration::from_secs(15), fixture.events.drained());
