@@ -112,6 +112,11 @@ fn id_of(call: &Call) -> Result<Uuid, Error> {
     Uuid::parse_str(call.label("UUID")).map_err(|_| absent())
 }
 
+/// A mapping's ARN, as tags are by.
+pub(crate) fn id_of_arn(arn: &str) -> Option<Uuid> {
+    Uuid::parse_str(arn.split(':').nth(6)?).ok()
+}
+
 /// What its poller needs; `None` if it isn't polled.
 fn polled(id: Uuid, record: &MappingRecord) -> Option<Mapping> {
     let setting = |name: &str| record.settings.get(name).unwrap_or(&Value::Null);
@@ -153,6 +158,17 @@ impl Service {
     /// The caller's mapping of this id.
     fn mapping(&self, caller: &Caller, id: Uuid) -> Option<Arc<MappingRecord>> {
         self.store.mapping(id).filter(|record| is_of(caller, &record.function))
+    }
+
+    /// The caller's mapping that tags are of.
+    pub(crate) fn tagged_mapping(
+        &self,
+        caller: &Caller,
+        arn: &str,
+    ) -> Option<(Uuid, Arc<MappingRecord>)> {
+        let id = id_of_arn(arn)?;
+        let record = self.mapping(caller, id)?;
+        (arn_of(id, &record) == arn).then_some((id, record))
     }
 
     /// The function of a request's `FunctionName`, which must be there.
@@ -231,22 +247,4 @@ impl Service {
 
 fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-/// A mapping's ARN, as tags are by.
-pub(crate) fn id_of_arn(arn: &str) -> Option<Uuid> {
-    Uuid::parse_str(arn.split(':').nth(6)?).ok()
-}
-
-impl Service {
-    /// The caller's mapping that tags are of.
-    pub(crate) fn tagged_mapping(
-        &self,
-        caller: &Caller,
-        arn: &str,
-    ) -> Option<(Uuid, Arc<MappingRecord>)> {
-        let id = id_of_arn(arn)?;
-        let record = self.mapping(caller, id)?;
-        (arn_of(id, &record) == arn).then_some((id, record))
-    }
 }
