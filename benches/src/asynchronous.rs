@@ -88,8 +88,8 @@ fn measure(options: &Options, directory: &Path) -> anyhow::Result<()> {
         &mut measured;
     for _ in 0..options.rounds {
         one_by_one.push(syncs(&mut log, &payload)?);
-        queued.push(adds(&queue, &payload, options.clients)?);
-        queued_alone.push(adds(&queue, &payload, 1)?);
+        queued.push(adds(&*queue, &payload, options.clients)?);
+        queued_alone.push(adds(&*queue, &payload, 1)?);
         for ((address, request), sides) in all.iter().zip([&mut *only_kept, also_run, not_kept]) {
             sides.push(calls(*address, request, options.clients)?);
         }
@@ -138,7 +138,7 @@ fn syncs(log: &mut File, payload: &[u8]) -> anyhow::Result<Side> {
 }
 
 /// Callers of the queue itself, so many at a time: each adds an event when its last one is kept.
-fn adds(queue: &Queue, payload: &[u8], callers: usize) -> anyhow::Result<Side> {
+fn adds(queue: &dyn Queue, payload: &[u8], callers: usize) -> anyhow::Result<Side> {
     let payload = Bytes::copy_from_slice(payload);
     let (tell, told) = mpsc::channel();
     let add = || {
@@ -157,9 +157,10 @@ fn adds(queue: &Queue, payload: &[u8], callers: usize) -> anyhow::Result<Side> {
             payload: payload.clone(),
         };
         let (begin, tell) = (Instant::now(), tell.clone());
-        queue.add(event, 0, move |kept| {
+        let done = move |kept| {
             let _ = tell.send((kept, begin.elapsed()));
-        });
+        };
+        queue.add(event, 0, Box::new(done));
         anyhow::Ok(())
     };
     let (begin, mut latencies, mut waiting) = (Instant::now(), Vec::new(), callers);

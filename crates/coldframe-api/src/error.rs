@@ -123,9 +123,15 @@ impl From<RouteError> for Error {
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
-        let full = matches!(error, store::Error::Full(_));
-        let error = Self::service(&error);
-        // What the operator can mend, the caller may know.
-        if full { Self { message: FULL.to_owned(), ..error } } else { error }
+        match &error {
+            // As AWS refuses what comes during another change (service-api.md §2.3).
+            store::Error::Changed { .. } => Self::new(
+                "ResourceConflictException",
+                format!("The operation cannot be performed at this time. {error}"),
+            ),
+            // What the operator can mend, the caller may know.
+            store::Error::Full(_) => Self { message: FULL.to_owned(), ..Self::service(&error) },
+            _ => Self::service(&error),
+        }
     }
 }

@@ -2242,14 +2242,16 @@ class Kept(unittest.TestCase):
         with support.Service(data=data) as service:
             support.deploy(service.client(), "f00000", package("one"))
         store = sqlite3.connect(Path(data) / "store.sqlite")
-        [columns] = store.execute("SELECT * FROM function").fetchall()
-        account, region, _, record, *rest = columns
-        places = ",".join("?" * len(columns))
+        documents = store.execute("SELECT * FROM document WHERE kind = 'function'").fetchall()
+        parts = store.execute("SELECT * FROM part WHERE kind = 'function'").fetchall()
+        self.assertEqual((len(documents), len(parts)), (1, 2))
         with store:
             for number in range(1, count):
-                name = f"f{number:05}"
-                row = [account, region, name, record.replace("f00000", name), *rest]
-                store.execute(f"INSERT INTO function VALUES ({places})", row)
+                for table, rows in [("document", documents), ("part", parts)]:
+                    for row in rows:
+                        row = [str(value).replace("f00000", f"f{number:05}") for value in row]
+                        places = ",".join("?" * len(row))
+                        store.execute(f"INSERT INTO {table} VALUES ({places})", row)
         store.close()
         return data
 

@@ -24,7 +24,7 @@ use crate::{World, now};
 const END_LIMIT: Duration = Duration::from_secs(1);
 
 /// Holds its place until all is decided.
-pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Lease) {
+pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Box<dyn Lease>) {
     let read = tokio::task::spawn_blocking(move || {
         let event = lease.read();
         (lease, event)
@@ -55,7 +55,7 @@ pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Lease) {
 async fn invoke(
     place: &mut Place,
     world: &World,
-    lease: Lease,
+    lease: Box<dyn Lease>,
     event: Event,
     (function, qualifier, tenant_id): (&FunctionKey, Option<&str>, Option<Arc<str>>),
 ) {
@@ -216,7 +216,7 @@ fn deliver_to(
     }
 }
 
-async fn deliver(place: &Place, lease: Lease, event: Event) {
+async fn deliver(place: &Place, lease: Box<dyn Lease>, event: Event) {
     let options = &place.shared.options;
     let delivery = Delivery { event: &event, at: lease.enqueued() };
     let end = async {
@@ -257,7 +257,7 @@ async fn deliver(place: &Place, lease: Lease, event: Event) {
     if gives_up { finish(place, lease, Vec::new()) } else { put_back(place, lease) }
 }
 
-fn finish(place: &Place, lease: Lease, successors: Vec<Event>) {
+fn finish(place: &Place, lease: Box<dyn Lease>, successors: Vec<Event>) {
     let invoked = successors.iter().find_map(|event| match &event.work {
         Work::Invoke { function, qualifier, .. } => Some((function.arn(), qualifier.clone())),
         Work::Deliver { .. } => None,
@@ -270,7 +270,7 @@ fn finish(place: &Place, lease: Lease, successors: Vec<Event>) {
     }
 }
 
-fn put_back(place: &Place, lease: Lease) {
+fn put_back(place: &Place, lease: Box<dyn Lease>) {
     let wait = back_off(lease.put_backs(), place.shared.options.time_scale);
     lease.put_back(now() + wait);
 }

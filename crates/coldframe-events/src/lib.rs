@@ -65,7 +65,7 @@ pub struct Events {
 }
 
 pub(crate) struct Shared {
-    queue: Queue,
+    queue: Box<dyn Queue>,
     options: Options,
     observer: Arc<dyn Observer>,
     admission: Mutex<Admission>,
@@ -154,9 +154,9 @@ impl Events {
         self.shared.sources.drained().await;
         poller::idle(&self.shared).await;
         let (tell, told) = oneshot::channel();
-        self.shared.queue.flush(move |result| {
+        self.shared.queue.flush(Box::new(move |result| {
             let _ = tell.send(result);
-        });
+        }));
         let _ = told.await;
     }
 }
@@ -186,10 +186,11 @@ impl AsyncInvoker for Events {
     fn enqueue(&self, invocation: AsyncInvocation) -> BoxFuture<'_, Result<(), NotKept>> {
         let (tell, told) = oneshot::channel();
         let (function, qualifier) = (invocation.function.clone(), invocation.qualifier.clone());
-        self.shared.queue.add(event(invocation), now(), move |result| {
+        let done = move |result| {
             // Who waited may have gone; the event stays.
             let _ = tell.send(result);
-        });
+        };
+        self.shared.queue.add(event(invocation), now(), Box::new(done));
         Box::pin(async move {
             let result = told.await.unwrap_or(Err(Arc::new(coldframe_store::Error::Closed)));
             result.map_err(|error| NotKept(error))?;

@@ -28,18 +28,18 @@ pub(crate) async fn poll(shared: Arc<Shared>, world: Arc<World>) {
 }
 
 /// What may run now, each with its place.
-fn claim(shared: &Arc<Shared>, world: &World, now: Millis) -> Vec<(Lease, Place)> {
+fn claim(shared: &Arc<Shared>, world: &World, now: Millis) -> Vec<(Box<dyn Lease>, Place)> {
     let mut admission = lock(&shared.admission);
     if admission.is_full() {
         // Whoever gives a place back asks again.
         return Vec::new();
     }
     let mut memory: HashMap<Arc<str>, u64> = HashMap::new();
-    let claimed = shared.queue.claim(now, |lane| {
+    let claimed = shared.queue.claim(now, &mut |lane| {
         let memory_mb = *memory.entry(lane.clone()).or_insert_with(|| world.memory_mb(lane));
         admission.admit(lane, memory_mb, now)
     });
-    let with_place = |lease: Lease| {
+    let with_place = |lease: Box<dyn Lease>| {
         let lane = lease.lane().clone();
         let memory_mb = memory.get(&lane).copied().unwrap_or_default();
         let place = Place { shared: shared.clone(), lane, memory_mb, throttled: false };

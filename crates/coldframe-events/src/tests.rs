@@ -562,7 +562,7 @@ async fn a_record_is_for_the_tenant_of_its_invocation() {
             if !runs() {
                 // What ended is followed by its record when the queue has taken it.
                 let (tell, told) = oneshot::channel();
-                shared.queue.flush(move |result| tell.send(result).unwrap());
+                shared.queue.flush(Box::new(move |result| tell.send(result).unwrap()));
                 told.await.unwrap().unwrap();
                 if shared.queue.waiting() == 0 && !runs() {
                     return;

@@ -1,33 +1,62 @@
 //! Layers and their versions, as [`crate::functions`] keeps functions.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use coldframe_core::{FunctionArn, LayerArn};
-use rusqlite::{Connection, params};
+use coldframe_core::LayerArn;
 
-use crate::functions::{changed, json, parse};
-use crate::{Error, Layer, Store, key, read, write};
+use crate::backend::Part;
+use crate::document::{Document, Malformed, set, shared_since};
+use crate::{Error, Layer, Store};
+
+const LAST: &str = "last";
+const VERSION: &str = "version/";
+
+impl Document for Layer {
+    const KIND: &'static str = "layer";
+    type Key = LayerArn;
+
+    fn parts_since(&self, old: Option<&Self>) -> Result<Vec<Part>, Error> {
+        let mut parts = Vec::new();
+        if old.is_none_or(|old| old.last_version != self.last_version) {
+            parts.push(Part::json(LAST.to_owned(), &self.last_version)?);
+        }
+        let name = |number: &u64| format!("{VERSION}{number}");
+        shared_since(old.map(|old| &old.versions), &self.versions, name, &mut parts)?;
+        Ok(parts)
+    }
+
+    fn with(old: Option<&Self>, parts: &[Part]) -> Result<Self, Malformed> {
+        let mut layer = old.cloned().unwrap_or_default();
+        for part in parts {
+            if part.name == LAST {
+                layer.last_version = part.parse()?.unwrap_or_default();
+            } else if let Some(number) = part.name.strip_prefix(VERSION) {
+                let Ok(number) = number.parse() else { continue };
+                set(&mut layer.versions, number, part)?;
+            }
+        }
+        Ok(layer)
+    }
+}
 
 impl Store {
     /// The layer with its versions.
     pub fn layer(&self, arn: &LayerArn) -> Option<Arc<Layer>> {
-        read(&self.layers).get(arn).cloned()
+        self.memory.layers.get(arn)
     }
 
     /// Layers of an account and region in order of name, beginning behind `after`.
     pub fn list_layers(&self, after: &LayerArn) -> Vec<(LayerArn, Arc<Layer>)> {
-        read(&self.layers)
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .take_while(|(arn, _)| arn.account == after.account && arn.region == after.region)
-            .map(|(arn, layer)| (arn.clone(), layer.clone()))
-            .collect()
+        let of_namespace =
+            |arn: &LayerArn| arn.account == after.account && arn.region == after.region;
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        self.memory.layers.range(range, of_namespace, usize::MAX)
     }
 
     /// Every layer of every account.
     pub fn all_layers(&self) -> Vec<(LayerArn, Arc<Layer>)> {
-        read(&self.layers).iter().map(|(arn, layer)| (arn.clone(), layer.clone())).collect()
+        self.memory.layers.all()
     }
 
     /// Lets `decide` change the versions of a layer; one without versions is as good as absent.
@@ -40,46 +69,10 @@ impl Store {
         arn: &LayerArn,
         decide: impl FnOnce(&mut Layer) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut writer = self.writer();
-        let old = self.layer(arn).unwrap_or_default();
-        let mut new = (*old).clone();
-        let decided = decide(&mut new)?;
-        let mut write_all = || -> Result<(), Error> {
-            let LayerArn { account, region, name } = arn;
-            let transaction = writer.transaction()?;
-            for (number, record) in changed(Some(&old.versions), &new.versions) {
-                let number = i64::try_from(*number).unwrap_or(i64::MAX);
-                let record = record.map(json).transpose()?;
-                transaction.execute(
-                    "INSERT OR REPLACE INTO layer VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![account.as_str(), region, name, number, record],
-                )?;
-            }
-            Ok(transaction.commit()?)
-        };
-        write_all()?;
-        write(&self.layers).insert(arn.clone(), Arc::new(new));
-        Ok(decided)
+        self.change_document(
+            |memory| &memory.layers,
+            arn,
+            |layer| decide(layer.get_or_insert_default()),
+        )
     }
-}
-
-/// Every layer, into memory.
-pub(crate) fn load(connection: &Connection) -> Result<BTreeMap<LayerArn, Arc<Layer>>, Error> {
-    let mut layers: BTreeMap<LayerArn, Layer> = BTreeMap::new();
-    let mut statement =
-        connection.prepare("SELECT account, region, name, number, record FROM layer")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(FunctionArn { account, region, name }) = key(row)? else { continue };
-        let arn = LayerArn { account, region, name };
-        let number = row.get::<_, i64>(3)?.unsigned_abs();
-        let record = match row.get_ref(4)? {
-            rusqlite::types::ValueRef::Null => None,
-            _ => Some(parse(row, 4, || arn.version(number))?),
-        };
-        let layer = layers.entry(arn).or_default();
-        layer.last_version = layer.last_version.max(number);
-        layer.versions.extend(record.map(|record| (number, Arc::new(record))));
-    }
-    Ok(layers.into_iter().map(|(arn, layer)| (arn, Arc::new(layer))).collect())
 }

@@ -1,15 +1,14 @@
 //! Event source mappings: which function takes what of which source.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::functions::parse;
-use crate::{Error, FunctionKey, Store, read, write};
+use crate::document::Single;
+use crate::{Error, FunctionKey, Store};
 
 /// An event source mapping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,43 +40,20 @@ pub enum Transition {
     Deleting,
 }
 
-/// All of them, in memory.
-pub(crate) type Mappings = RwLock<BTreeMap<Uuid, Arc<MappingRecord>>>;
-
-/// The step of the layout.
-pub(crate) fn migrate(transaction: &Transaction<'_>) -> Result<(), Error> {
-    transaction.execute_batch(
-        "CREATE TABLE event_source_mapping (
-            id     TEXT NOT NULL PRIMARY KEY,
-            record TEXT NOT NULL
-        ) STRICT, WITHOUT ROWID;",
-    )?;
-    Ok(())
-}
-
-pub(crate) fn load(connection: &Connection) -> Result<Mappings, Error> {
-    let mut mappings = BTreeMap::new();
-    let mut statement = connection.prepare("SELECT id, record FROM event_source_mapping")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        let record = parse(row, 1, || format!("event source mapping {id}"))?;
-        // Any other row no program wrote.
-        let Ok(id) = Uuid::parse_str(&id) else { continue };
-        mappings.insert(id, Arc::new(record));
-    }
-    Ok(RwLock::new(mappings))
+impl Single for MappingRecord {
+    const NAME: &'static str = "event_source_mapping";
+    type Id = Uuid;
 }
 
 impl Store {
     /// The mapping of this id.
     pub fn mapping(&self, id: Uuid) -> Option<Arc<MappingRecord>> {
-        read(&self.mappings).get(&id).cloned()
+        self.memory.mappings.get(&id)
     }
 
     /// Every mapping of every account, in order of id.
     pub fn mappings(&self) -> Vec<(Uuid, Arc<MappingRecord>)> {
-        read(&self.mappings).iter().map(|(id, record)| (*id, record.clone())).collect()
+        self.memory.mappings.all()
     }
 
     /// Lets `decide` make, change or delete a mapping, knowing all others. Once it agrees, its
@@ -90,37 +66,18 @@ impl Store {
         id: Uuid,
         decide: impl FnOnce(&mut Option<MappingRecord>, &[(Uuid, Arc<MappingRecord>)]) -> Result<T, E>,
     ) -> Result<T, E> {
-        let writer = self.writer();
-        let all = self.mappings();
-        let mut new = self.mapping(id).map(|record| (*record).clone());
-        let decided = decide(&mut new, &all)?;
-        let key = id.hyphenated().to_string();
-        let write_record = || -> Result<(), Error> {
-            match &new {
-                Some(record) => writer.execute(
-                    "INSERT OR REPLACE INTO event_source_mapping VALUES (?1, ?2)",
-                    params![key, serde_json::to_string(record)?],
-                )?,
-                None => writer
-                    .execute("DELETE FROM event_source_mapping WHERE id = ?1", params![key])?,
-            };
-            Ok(())
-        };
-        write_record()?;
-        let mut mappings = write(&self.mappings);
-        match new {
-            Some(new) => mappings.insert(id, Arc::new(new)),
-            None => mappings.remove(&id),
-        };
-        Ok(decided)
+        self.change_document(
+            |memory| &memory.mappings,
+            &id,
+            |record| decide(record, &self.mappings()),
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::tests::at_both;
 
     fn record(name: &str) -> MappingRecord {
         MappingRecord {
@@ -147,42 +104,25 @@ mod tests {
         changed.unwrap();
     }
 
-    fn check_kept(store: &Store, path: &Path) {
-        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        set(store, one, Some(record("a")));
-        set(store, other, Some(record("b")));
-        set(store, other, None);
-        let refused = store.change_mapping(one, |record, all| {
-            assert_eq!(all.len(), 1);
-            *record = None;
-            Err::<(), _>(Error::Newer { found: 0, known: 0 })
-        });
-        refused.unwrap_err();
-        // Not closed: a killed service closes nothing.
-        let again = Store::open(Some(path)).unwrap();
-        for store in [store, &again] {
-            assert_eq!(store.mapping(one).as_deref(), Some(&record("a")));
-            assert_eq!(store.mappings().len(), 1);
-        }
-    }
-
     #[test]
     fn changes_are_there_after_opening_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.sqlite");
-        check_kept(&Store::open(Some(&path)).unwrap(), &path);
-    }
-
-    /// A store of the first release gets the table when it is opened.
-    #[test]
-    fn a_store_without_mappings_takes_them() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.sqlite");
-        let layout = include_str!("migrations/layout-1.sql");
-        Connection::open(&path).unwrap().execute_batch(layout).unwrap();
-        let store = Store::open(Some(&path)).unwrap();
-        assert!(store.mappings().is_empty());
-        check_kept(&store, &path);
+        at_both(|open| {
+            let store = open();
+            let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+            set(&store, one, Some(record("a")));
+            set(&store, other, Some(record("b")));
+            set(&store, other, None);
+            let refused = store.change_mapping(one, |record, all| {
+                assert_eq!(all.len(), 1);
+                *record = None;
+                Err::<(), _>(Error::Closed)
+            });
+            refused.unwrap_err();
+            for store in [&store, &open()] {
+                assert_eq!(store.mapping(one).as_deref(), Some(&record("a")));
+                assert_eq!(store.mappings().len(), 1);
+            }
+        });
     }
 
     /// What this release writes is read by all later ones.

@@ -1,14 +1,13 @@
 //! Roles and policies of IAM, as far as deployment tools make them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use coldframe_core::AccountId;
-use rusqlite::{Connection, Transaction, params};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Store, read, write};
+use crate::document::{Single, Table};
+use crate::{Error, Store};
 
 /// A role.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,151 +42,112 @@ pub struct PolicyRecord {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Records by account and name: in memory, and in a table of this name.
-pub struct Named<R> {
-    table: &'static str,
-    records: RwLock<BTreeMap<(AccountId, String), Arc<R>>>,
+impl Single for RoleRecord {
+    const NAME: &'static str = "role";
+    type Id = (AccountId, String);
 }
 
-/// The step of the layout.
-pub(crate) fn migrate(transaction: &Transaction<'_>) -> Result<(), Error> {
-    for table in ["role", "policy"] {
-        transaction.execute_batch(&format!(
-            "CREATE TABLE {table} (
-                account TEXT NOT NULL,
-                name    TEXT NOT NULL,
-                record  TEXT NOT NULL,
-                PRIMARY KEY (account, name)
-            ) STRICT, WITHOUT ROWID;"
-        ))?;
-    }
-    Ok(())
-}
-
-impl<R: Clone + PartialEq + Serialize + DeserializeOwned> Named<R> {
-    pub(crate) fn load(connection: &Connection, table: &'static str) -> Result<Self, Error> {
-        let mut records = BTreeMap::new();
-        let mut statement =
-            connection.prepare(&format!("SELECT account, name, record FROM {table}"))?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let text = |column| row.get::<_, String>(column);
-            let (account, name) = (text(0)?, text(1)?);
-            let Some(account) = AccountId::parse(&account) else { continue };
-            let record = serde_json::from_str(&text(2)?)
-                .map_err(|source| Error::Record { what: format!("{table} {name}"), source })?;
-            records.insert((account, name), Arc::new(record));
-        }
-        Ok(Self { table, records: RwLock::new(records) })
-    }
-
-    /// The record of this name.
-    pub fn get(&self, account: &AccountId, name: &str) -> Option<Arc<R>> {
-        read(&self.records).get(&(account.clone(), name.to_owned())).cloned()
-    }
-
-    /// All of the account, in order of name.
-    pub fn all(&self, account: &AccountId) -> Vec<(String, Arc<R>)> {
-        read(&self.records)
-            .range((account.clone(), String::new())..)
-            .take_while(|((of, _), _)| of == account)
-            .map(|((_, name), record)| (name.clone(), record.clone()))
-            .collect()
-    }
+impl Single for PolicyRecord {
+    const NAME: &'static str = "policy";
+    type Id = (AccountId, String);
 }
 
 impl Store {
-    pub fn roles(&self) -> &Named<RoleRecord> {
-        &self.roles
+    /// The role of this name.
+    pub fn role(&self, account: &AccountId, name: &str) -> Option<Arc<RoleRecord>> {
+        self.memory.roles.get(&(account.clone(), name.to_owned()))
     }
 
-    pub fn policies(&self) -> &Named<PolicyRecord> {
-        &self.policies
+    /// Every role of the account, in order of name.
+    pub fn roles(&self, account: &AccountId) -> Vec<(String, Arc<RoleRecord>)> {
+        of_account(&self.memory.roles, account)
     }
 
-    /// Lets `decide` make, change or delete a record; what it agrees to is on the disk, then seen.
+    /// Lets `decide` make, change or delete a role; what it agrees to is on the disk, then seen.
     /// Blocks for the disk.
     ///
     /// # Errors
     /// What `decide` says, or that the disk failed: then nothing is changed.
-    pub fn change_named<R, T, E: From<Error>>(
+    pub fn change_role<T, E: From<Error>>(
         &self,
-        of: impl FnOnce(&Self) -> &Named<R>,
         account: &AccountId,
         name: &str,
-        decide: impl FnOnce(&mut Option<R>) -> Result<T, E>,
-    ) -> Result<T, E>
-    where
-        R: Clone + PartialEq + Serialize + DeserializeOwned,
-    {
-        let named = of(self);
-        let writer = self.writer();
-        let old = named.get(account, name);
-        let mut new = old.as_deref().cloned();
-        let decided = decide(&mut new)?;
-        if new.as_ref() == old.as_deref() {
-            return Ok(decided);
-        }
-        let table = named.table;
-        let write_record = || -> Result<(), Error> {
-            match &new {
-                Some(record) => writer.execute(
-                    &format!("INSERT OR REPLACE INTO {table} VALUES (?1, ?2, ?3)"),
-                    params![account.as_str(), name, serde_json::to_string(record)?],
-                )?,
-                None => writer.execute(
-                    &format!("DELETE FROM {table} WHERE account = ?1 AND name = ?2"),
-                    params![account.as_str(), name],
-                )?,
-            };
-            Ok(())
-        };
-        write_record()?;
-        let mut records = write(&named.records);
+        decide: impl FnOnce(&mut Option<RoleRecord>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let key = (account.clone(), name.to_owned());
-        match new {
-            Some(new) => records.insert(key, Arc::new(new)),
-            None => records.remove(&key),
-        };
-        Ok(decided)
+        self.change_document(|memory| &memory.roles, &key, decide)
     }
+
+    /// The managed policy of this name.
+    pub fn policy(&self, account: &AccountId, name: &str) -> Option<Arc<PolicyRecord>> {
+        self.memory.policies.get(&(account.clone(), name.to_owned()))
+    }
+
+    /// Every managed policy of the account, in order of name.
+    pub fn policies(&self, account: &AccountId) -> Vec<(String, Arc<PolicyRecord>)> {
+        of_account(&self.memory.policies, account)
+    }
+
+    /// Lets `decide` make, change or delete a managed policy; what it agrees to is on the disk, then seen.
+    /// Blocks for the disk.
+    ///
+    /// # Errors
+    /// What `decide` says, or that the disk failed: then nothing is changed.
+    pub fn change_policy<T, E: From<Error>>(
+        &self,
+        account: &AccountId,
+        name: &str,
+        decide: impl FnOnce(&mut Option<PolicyRecord>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let key = (account.clone(), name.to_owned());
+        self.change_document(|memory| &memory.policies, &key, decide)
+    }
+}
+
+fn of_account<R: Single<Id = (AccountId, String)>>(
+    table: &Table<R>,
+    account: &AccountId,
+) -> Vec<(String, Arc<R>)> {
+    let begin = (account.clone(), String::new());
+    let found = table.range(begin.., |(of, _)| of == account, usize::MAX);
+    found.into_iter().map(|((_, name), record)| (name, record)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::at_both;
 
     #[test]
     fn changes_are_there_after_opening_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.sqlite");
-        let store = Store::open(Some(&path)).unwrap();
-        let (one, other) =
-            (AccountId::default_account(), AccountId::parse("123456789012").unwrap());
-        let set = |account: &AccountId, name: &str, role: Option<RoleRecord>| {
-            let changed = store.change_named(Store::roles, account, name, |record| {
-                *record = role;
-                Ok::<_, Error>(())
+        at_both(|open| {
+            let store = open();
+            let (one, other) =
+                (AccountId::default_account(), AccountId::parse("123456789012").unwrap());
+            let set = |account: &AccountId, name: &str, role: Option<RoleRecord>| {
+                let changed = store.change_role(account, name, |record| {
+                    *record = role;
+                    Ok::<_, Error>(())
+                });
+                changed.unwrap();
+            };
+            let role = RoleRecord { trust: "{}".into(), ..RoleRecord::default() };
+            set(&one, "a", Some(role.clone()));
+            set(&one, "b", Some(role.clone()));
+            set(&one, "b", None);
+            set(&other, "a", Some(role.clone()));
+            let refused = store.change_role(&one, "a", |record| {
+                *record = None;
+                Err::<(), _>(Error::Closed)
             });
-            changed.unwrap();
-        };
-        let role = RoleRecord { trust: "{}".into(), ..RoleRecord::default() };
-        set(&one, "a", Some(role.clone()));
-        set(&one, "b", Some(role.clone()));
-        set(&one, "b", None);
-        set(&other, "a", Some(role.clone()));
-        let refused = store.change_named(Store::roles, &one, "a", |record| {
-            *record = None;
-            Err::<(), _>(Error::Newer { found: 0, known: 0 })
+            assert!(refused.is_err());
+            for store in [&store, &open()] {
+                assert_eq!(store.role(&one, "a").as_deref(), Some(&role));
+                let names: Vec<String> =
+                    store.roles(&one).into_iter().map(|(name, _)| name).collect();
+                assert_eq!(names, ["a"]);
+                assert!(store.policies(&one).is_empty());
+            }
         });
-        assert!(refused.is_err());
-        let again = Store::open(Some(&path)).unwrap();
-        for store in [&store, &again] {
-            assert_eq!(store.roles().get(&one, "a").as_deref(), Some(&role));
-            let names: Vec<String> =
-                store.roles().all(&one).into_iter().map(|(name, _)| name).collect();
-            assert_eq!(names, ["a"]);
-            assert!(store.policies().all(&one).is_empty());
-        }
     }
 }

@@ -1,8 +1,20 @@
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+
+use coldframe_core::{AccountId, FunctionArn, LayerArn};
 
 use super::*;
 
-fn arn(name: &str) -> FunctionArn {
+/// Runs a test over a file and over memory. What it gets opens what a process finds that starts
+/// after another one was killed: nothing is closed before.
+pub(crate) fn at_both(test: impl Fn(&dyn Fn() -> Store)) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite");
+    test(&|| Store::open(Some(&path)).unwrap());
+    let backend = Arc::new(Embedded::open(None).unwrap());
+    test(&|| Store::over(backend.clone()).unwrap());
+}
+
+pub(crate) fn arn(name: &str) -> FunctionArn {
     FunctionArn {
         account: AccountId::default_account(),
         region: "eu-west-1".into(),
@@ -46,11 +58,11 @@ fn record(revision: &str) -> FunctionRecord {
     }
 }
 
-fn create(store: &Store, name: &str) {
+pub(crate) fn create(store: &Store, name: &str) {
     try_create(store, name).unwrap();
 }
 
-fn try_create(store: &Store, name: &str) -> Result<(), Error> {
+pub(crate) fn try_create(store: &Store, name: &str) -> Result<(), Error> {
     store.change(&arn(name), |function| {
         *function = Some(Function::new(record("1"), Settings::default()));
         Ok(())
@@ -65,69 +77,64 @@ fn change(store: &Store, name: &str, change: impl FnOnce(&mut Function)) {
     changed.unwrap();
 }
 
-fn place() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.sqlite");
-    (directory, path)
-}
-
 #[test]
 fn changes_are_there_after_opening_again() {
-    let (_directory, path) = place();
-    let store = Store::open(Some(&path)).unwrap();
-    create(&store, "a");
-    create(&store, "b");
-    change(&store, "a", |function| {
-        Arc::make_mut(&mut function.latest).revision_id = "2".into();
-        Arc::make_mut(&mut function.settings).last_version = 3;
-        for number in 1..=3 {
-            function.versions.insert(number, Arc::new(record(&number.to_string())));
-        }
-        let alias = AliasRecord { version: "1".into(), ..AliasRecord::default() };
-        function.aliases.insert("live".into(), Arc::new(alias.clone()));
-        function.aliases.insert("old".into(), Arc::new(alias));
+    at_both(|open| {
+        let store = open();
+        create(&store, "a");
+        create(&store, "b");
+        change(&store, "a", |function| {
+            Arc::make_mut(&mut function.latest).revision_id = "2".into();
+            Arc::make_mut(&mut function.settings).last_version = 3;
+            for number in 1..=3 {
+                function.versions.insert(number, Arc::new(record(&number.to_string())));
+            }
+            let alias = AliasRecord { version: "1".into(), ..AliasRecord::default() };
+            function.aliases.insert("live".into(), Arc::new(alias.clone()));
+            function.aliases.insert("old".into(), Arc::new(alias));
+        });
+        change(&store, "a", |function| {
+            function.versions.remove(&2);
+            function.aliases.remove("old");
+            Arc::make_mut(function.aliases.get_mut("live").unwrap()).version = "3".into();
+            Arc::make_mut(function.versions.get_mut(&3).unwrap()).policy.push("{}".into());
+        });
+        let deleted: Result<(), Error> = store.change(&arn("b"), |function| {
+            *function = None;
+            Ok(())
+        });
+        deleted.unwrap();
+        let again = open();
+        let a = again.function(&arn("a")).unwrap();
+        assert_eq!(a.latest.revision_id, "2");
+        assert_eq!(a.settings.last_version, 3);
+        assert_eq!(a.versions.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(a.versions[&3].policy, ["{}"]);
+        assert_eq!(a.aliases.len(), 1);
+        assert_eq!(a.aliases["live"].version, "3");
+        assert!(again.get(&arn("b")).is_none());
+        drop(store);
     });
-    change(&store, "a", |function| {
-        function.versions.remove(&2);
-        function.aliases.remove("old");
-        Arc::make_mut(function.aliases.get_mut("live").unwrap()).version = "3".into();
-        Arc::make_mut(function.versions.get_mut(&3).unwrap()).policy.push("{}".into());
-    });
-    let deleted: Result<(), Error> = store.change(&arn("b"), |function| {
-        *function = None;
-        Ok(())
-    });
-    deleted.unwrap();
-    // Not closed: a killed service closes nothing.
-    let again = Store::open(Some(&path)).unwrap();
-    let a = again.function(&arn("a")).unwrap();
-    assert_eq!(a.latest.revision_id, "2");
-    assert_eq!(a.settings.last_version, 3);
-    assert_eq!(a.versions.keys().copied().collect::<Vec<_>>(), [1, 3]);
-    assert_eq!(a.versions[&3].policy, ["{}"]);
-    assert_eq!(a.aliases.len(), 1);
-    assert_eq!(a.aliases["live"].version, "3");
-    assert!(again.get(&arn("b")).is_none());
-    drop(store);
 }
 
 /// A name that is used again doesn't meet what its predecessor left.
 #[test]
 fn a_deleted_function_takes_its_versions_along() {
-    let (_directory, path) = place();
-    let store = Store::open(Some(&path)).unwrap();
-    create(&store, "a");
-    change(&store, "a", |function| {
-        function.versions.insert(1, Arc::new(record("1")));
+    at_both(|open| {
+        let store = open();
+        create(&store, "a");
+        change(&store, "a", |function| {
+            function.versions.insert(1, Arc::new(record("1")));
+        });
+        let deleted: Result<(), Error> = store.change(&arn("a"), |function| {
+            *function = None;
+            Ok(())
+        });
+        deleted.unwrap();
+        create(&store, "a");
+        let again = open();
+        assert!(again.function(&arn("a")).unwrap().versions.is_empty());
     });
-    let deleted: Result<(), Error> = store.change(&arn("a"), |function| {
-        *function = None;
-        Ok(())
-    });
-    deleted.unwrap();
-    create(&store, "a");
-    let again = Store::open(Some(&path)).unwrap();
-    assert!(again.function(&arn("a")).unwrap().versions.is_empty());
 }
 
 #[test]
@@ -189,134 +196,108 @@ fn changes_come_one_after_another() {
     assert_eq!(store.function(&arn("a")).unwrap().settings.last_version, 200);
 }
 
-/// SQLite's own bound stands for the disk's: it fails in the same place with the same code.
-#[test]
-fn a_full_disk_is_told_and_loses_nothing() {
-    let (_directory, path) = place();
-    let store = Store::open(Some(&path)).unwrap();
-    create(&store, "first");
-    store.writer().pragma_update(None, "max_page_count", 20).unwrap();
-    let mut kept = vec!["first".to_owned()];
-    let error = loop {
-        let name = format!("f{}", kept.len());
-        match try_create(&store, &name) {
-            Ok(()) => kept.push(name),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, Error::Full(_)), "{error:?}");
-    assert!(kept.len() > 5);
-    let names = |store: &Store| store.all().len();
-    assert_eq!(names(&store), kept.len(), "what failed is not seen");
-    let again = Store::open(Some(&path)).unwrap();
-    assert!(kept.iter().all(|name| again.get(&arn(name)).is_some()));
-    assert_eq!(names(&again), kept.len());
-    // And once there is room, it goes on.
-    store.writer().pragma_update(None, "max_page_count", 1_000_000).unwrap();
-    create(&store, "afterwards");
-}
-
-/// A write that power loss cut: what was acknowledged before it is there.
-#[test]
-fn a_torn_write_loses_nothing_acknowledged() {
-    let (directory, path) = place();
-    let store = Store::open(Some(&path)).unwrap();
-    create(&store, "kept");
-    let log = directory.path().join("store.sqlite-wal");
-    let acknowledged = std::fs::metadata(&log).unwrap().len();
-    create(&store, "torn");
-    let whole = std::fs::read(&log).unwrap();
-    let copy = directory.path().join("copy.sqlite");
-    for length in [acknowledged + 1, acknowledged + 100, whole.len() as u64 - 1] {
-        let length = usize::try_from(length).unwrap();
-        std::fs::copy(&path, &copy).unwrap();
-        let _ = std::fs::remove_file(directory.path().join("copy.sqlite-shm"));
-        // The rest of the sectors that were being written: anything.
-        let torn = [&whole[..length], &vec![0xA5; whole.len() - length]].concat();
-        std::fs::write(directory.path().join("copy.sqlite-wal"), torn).unwrap();
-        let again = Store::open(Some(&copy)).unwrap();
-        assert!(again.get(&arn("kept")).is_some());
-        assert!(again.get(&arn("torn")).is_none());
-        create(&again, "next");
-    }
-}
-
-/// A page of garbage is refused by name, never read as fewer functions.
-#[test]
-fn a_corrupt_page_is_told() {
-    let (_directory, path) = place();
-    {
-        let store = Store::open(Some(&path)).unwrap();
-        for number in 0..40 {
-            create(&store, &format!("f{number}"));
-        }
-    }
-    let whole = std::fs::read(&path).unwrap();
-    assert!(whole.len() > 10 * 4096, "the log has been written back");
-    let mut told = 0;
-    for page in 0..whole.len() / 4096 {
-        let mut corrupt = whole.clone();
-        corrupt[page * 4096..(page + 1) * 4096].fill(0xA5);
-        std::fs::write(&path, corrupt).unwrap();
-        match Store::open(Some(&path)) {
-            // A page that holds nothing.
-            Ok(store) => assert_eq!(store.all().len(), 40, "page {page}"),
-            Err(Error::Damaged(_) | Error::Sqlite(_) | Error::Record { .. }) => told += 1,
-            Err(error) => panic!("page {page}: {error:?}"),
-        }
-    }
-    assert!(told > 10, "{told} pages");
-}
-
-#[test]
-fn a_file_that_is_no_store_is_refused() {
-    let (_directory, path) = place();
-    std::fs::write(&path, "something else, and of some length, that no program should overwrite")
-        .unwrap();
-    let refused = Store::open(Some(&path)).err().unwrap();
-    assert!(matches!(refused, Error::Damaged(_)), "{refused:?}");
-}
-
 #[test]
 fn the_number_of_a_deleted_layer_version_is_kept() {
-    let (_directory, path) = place();
-    let store = Store::open(Some(&path)).unwrap();
-    let arn = LayerArn {
-        account: AccountId::default_account(),
-        region: "eu-west-1".into(),
-        name: "l".into(),
-    };
-    let layer = LayerRecord {
-        description: String::new(),
-        created: "2026-01-01T00:00:00.000+0000".into(),
-        sha256: "00".into(),
-        code_size: 1,
-        unzipped_size: 1,
-        architectures: None,
-        runtimes: Some(vec!["python3.11".into()]),
-        license: None,
-        policy: Vec::new(),
-        revision_id: "1".into(),
-    };
-    let publish = |store: &Store| -> u64 {
-        let published: Result<u64, Error> = store.change_layer(&arn, |versions| {
-            versions.last_version += 1;
-            versions.versions.insert(versions.last_version, Arc::new(layer.clone()));
-            Ok(versions.last_version)
+    at_both(|open| {
+        let store = open();
+        let arn = LayerArn {
+            account: AccountId::default_account(),
+            region: "eu-west-1".into(),
+            name: "l".into(),
+        };
+        let layer = LayerRecord {
+            description: String::new(),
+            created: "2026-01-01T00:00:00.000+0000".into(),
+            sha256: "00".into(),
+            code_size: 1,
+            unzipped_size: 1,
+            architectures: None,
+            runtimes: Some(vec!["python3.11".into()]),
+            license: None,
+            policy: Vec::new(),
+            revision_id: "1".into(),
+        };
+        let publish = |store: &Store| -> u64 {
+            let published: Result<u64, Error> = store.change_layer(&arn, |versions| {
+                versions.last_version += 1;
+                versions.versions.insert(versions.last_version, Arc::new(layer.clone()));
+                Ok(versions.last_version)
+            });
+            published.unwrap()
+        };
+        assert_eq!((publish(&store), publish(&store)), (1, 2));
+        let deleted: Result<(), Error> = store.change_layer(&arn, |layer| {
+            layer.versions.remove(&2);
+            Ok(())
         });
-        published.unwrap()
-    };
-    assert_eq!((publish(&store), publish(&store)), (1, 2));
-    let deleted: Result<(), Error> = store.change_layer(&arn, |layer| {
-        layer.versions.remove(&2);
+        deleted.unwrap();
+        let again = open();
+        let versions = &again.layer(&arn).unwrap().versions;
+        assert_eq!(versions.keys().copied().collect::<Vec<_>>(), [1]);
+        assert_eq!(*versions[&1], layer);
+        assert_eq!(publish(&again), 3);
+    });
+}
+
+/// What was decided on is no longer so: the author is told, and what others made stays.
+#[test]
+fn stores_of_one_backend_see_and_refuse_each_others_changes() {
+    let backend = Arc::new(Embedded::open(None).unwrap());
+    let one = Store::over(backend.clone()).unwrap();
+    let other = Store::over(backend).unwrap();
+    assert_eq!(one.session_secret(), other.session_secret());
+    create(&one, "a");
+    assert!(other.get(&arn("a")).is_some());
+    let refused: Result<(), Error> = one.change(&arn("a"), |function| {
+        change(&other, "a", |function| {
+            Arc::make_mut(&mut function.settings).last_version = 7;
+        });
+        *function = None;
         Ok(())
     });
-    deleted.unwrap();
-    let again = Store::open(Some(&path)).unwrap();
-    let versions = &again.layer(&arn).unwrap().versions;
-    assert_eq!(versions.keys().copied().collect::<Vec<_>>(), [1]);
-    assert_eq!(*versions[&1], layer);
-    assert_eq!(publish(&again), 3);
+    assert!(matches!(refused, Err(Error::Changed { .. })), "{refused:?}");
+    for store in [&one, &other] {
+        assert_eq!(store.function(&arn("a")).unwrap().settings.last_version, 7);
+    }
+    // Who tries again has seen it.
+    change(&one, "a", |function| {
+        Arc::make_mut(&mut function.settings).last_version += 1;
+    });
+    assert_eq!(other.function(&arn("a")).unwrap().settings.last_version, 8);
+}
+
+/// A change writes what it changed, not the rest.
+#[test]
+fn a_change_writes_its_parts_only() {
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Vec<String>>>);
+    impl Watcher for Heard {
+        fn hear(&self, told: &Told<'_>) -> Result<(), Error> {
+            let Content::Parts(parts) = told.content else { panic!("{told:?}") };
+            lock(&self.0).push(parts.iter().map(|part| part.name.clone()).collect());
+            Ok(())
+        }
+    }
+    let backend = Arc::new(Embedded::open(None).unwrap());
+    let store = Store::over(backend.clone()).unwrap();
+    create(&store, "a");
+    change(&store, "a", |function| {
+        function.versions.insert(1, Arc::new(record("1")));
+        function.aliases.insert("old".into(), Arc::default());
+    });
+    let heard = Arc::new(Heard::default());
+    let watcher: Weak<Heard> = Arc::downgrade(&heard);
+    backend.watch(watcher).unwrap();
+    lock(&heard.0).clear();
+    change(&store, "a", |function| {
+        Arc::make_mut(&mut function.settings).last_version += 1;
+        function.versions.insert(2, Arc::new(record("2")));
+        function.aliases.remove("old");
+    });
+    change(&store, "a", |_| {});
+    change(&store, "a", |function| Arc::make_mut(&mut function.latest).memory_mb = 256);
+    let heard = lock(&heard.0);
+    assert_eq!(*heard, [vec!["settings", "version/2", "alias/old"], vec!["latest"]]);
 }
 
 /// Reads come from memory: they go on while a change waits for the disk.

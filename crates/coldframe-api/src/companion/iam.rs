@@ -4,7 +4,7 @@
 use coldframe_core::AccountId;
 use coldframe_core::identity::{role_name, unique_id};
 use coldframe_core::sigv4::uri_encode;
-use coldframe_store::{PolicyRecord, RoleRecord, Store};
+use coldframe_store::{PolicyRecord, RoleRecord};
 use serde_json::{Value, json};
 
 use super::{Form, Problem};
@@ -28,7 +28,7 @@ impl Service {
             }
             "ListRoles" => {
                 let prefix = form.get("PathPrefix").unwrap_or("/");
-                let roles = self.store.roles().all(account);
+                let roles = self.store.roles(account);
                 let roles = roles.iter().filter(|(_, role)| role.path.starts_with(prefix));
                 let roles: Value =
                     roles.map(|(name, role)| shown_role(account, name, role)).collect();
@@ -155,7 +155,7 @@ impl Service {
 
     fn role(&self, form: &Form) -> Result<(String, std::sync::Arc<RoleRecord>), Problem> {
         let name = form.need("RoleName")?;
-        let role = self.store.roles().get(&form.caller.account, name);
+        let role = self.store.role(&form.caller.account, name);
         Ok((name.to_owned(), role.ok_or_else(|| no_role(name))?))
     }
 
@@ -165,7 +165,7 @@ impl Service {
         change: impl FnOnce(&mut RoleRecord) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let name = form.need("RoleName")?;
-        self.store.change_named(Store::roles, &form.caller.account, name, |role| {
+        self.store.change_role(&form.caller.account, name, |role| {
             change(role.as_mut().ok_or_else(|| no_role(name))?)
         })
     }
@@ -182,7 +182,7 @@ impl Service {
             ..RoleRecord::default()
         };
         let shown = shown_role(account, name, &new);
-        self.store.change_named(Store::roles, account, name, |role| {
+        self.store.change_role(account, name, |role| {
             if role.is_some() {
                 return Err(exists(format!("Role with name {name} already exists.")));
             }
@@ -193,7 +193,7 @@ impl Service {
 
     fn delete_role(&self, form: &Form) -> Result<Value, Problem> {
         let name = form.need("RoleName")?;
-        self.store.change_named(Store::roles, &form.caller.account, name, |role| {
+        self.store.change_role(&form.caller.account, name, |role| {
             let there = role.as_ref().ok_or_else(|| no_role(name))?;
             let conflict = |what: &str| {
                 Problem::new(
@@ -229,7 +229,7 @@ impl Service {
     fn policy(&self, form: &Form) -> Result<(String, std::sync::Arc<PolicyRecord>), Problem> {
         let (account, arn) = (&form.caller.account, form.need("PolicyArn")?);
         let name = role_name(arn);
-        let policy = self.store.policies().get(account, name);
+        let policy = self.store.policy(account, name);
         let policy = policy.filter(|policy| policy_arn(account, name, policy) == arn);
         Ok((name.to_owned(), policy.ok_or_else(|| no_policy(arn))?))
     }
@@ -244,7 +244,7 @@ impl Service {
             tags: tags(form).collect(),
         };
         let shown = self.shown_policy(account, name, &new);
-        self.store.change_named(Store::policies, account, name, |policy| {
+        self.store.change_policy(account, name, |policy| {
             if policy.is_some() {
                 return Err(exists(format!(
                     "A policy called {name} already exists. Duplicate names are not allowed."
@@ -265,14 +265,14 @@ impl Service {
                 "Cannot delete a policy attached to entities.",
             ));
         }
-        self.store.change_named(Store::policies, account, &name, |policy| {
+        self.store.change_policy(account, &name, |policy| {
             *policy = None;
             Ok(Value::Null)
         })
     }
 
     fn attachments(&self, account: &AccountId, arn: &str) -> usize {
-        let roles = self.store.roles().all(account);
+        let roles = self.store.roles(account);
         roles.iter().filter(|(_, role)| role.attached.contains_key(arn)).count()
     }
 

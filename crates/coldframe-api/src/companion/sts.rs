@@ -105,7 +105,7 @@ impl Service {
         if self.access.authentication == Authentication::Open {
             return Ok(());
         }
-        let trust = self.store.roles().get(account, role);
+        let trust = self.store.role(account, role);
         let trust = trust.and_then(|role| serde_json::from_str::<Value>(&role.trust).ok());
         let context = form.get("ExternalId").map(|id| ("sts:ExternalId", id));
         let request = Request {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::Millis;
+use crate::queue::Millis;
 
 /// An event that waits or is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Index {
         });
     }
 
-    /// See [`super::Queue::claim`].
+    /// See [`crate::queue::Queue::claim`].
     pub(super) fn claim(
         &mut self,
         now: Millis,

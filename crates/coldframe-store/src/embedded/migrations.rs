@@ -12,15 +12,8 @@ use crate::Error;
 type Migration = fn(&Transaction<'_>) -> Result<(), Error>;
 
 /// All steps, in order. Their number is the layout's version.
-const MIGRATIONS: &[Migration] = &[
-    functions,
-    versions,
-    layers,
-    crate::queue::migrate,
-    crate::keys::migrate,
-    crate::roles::migrate,
-    crate::mappings::migrate,
-];
+const MIGRATIONS: &[Migration] =
+    &[functions, versions, layers, queue, keys, roles, mappings, documents];
 
 /// Brings the file up to this program's layout.
 ///
@@ -97,6 +90,76 @@ fn layers(transaction: &Transaction<'_>) -> Result<(), Error> {
             PRIMARY KEY (account, region, name, number)
         ) STRICT, WITHOUT ROWID;",
     )?;
+    Ok(())
+}
+
+/// 4: the queue.
+fn queue(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.execute_batch(
+        "CREATE TABLE event (
+            id          INTEGER PRIMARY KEY,
+            lane        TEXT NOT NULL,
+            due_ms      INTEGER NOT NULL,
+            enqueued_ms INTEGER NOT NULL,
+            attempts    INTEGER NOT NULL,
+            checksum    INTEGER NOT NULL,
+            head        TEXT NOT NULL,
+            payload     BLOB NOT NULL
+        ) STRICT;
+        -- Holds all that a start needs, so that it reads no payload.
+        CREATE INDEX event_waiting ON event (lane, due_ms, enqueued_ms, attempts);",
+    )?;
+    Ok(())
+}
+
+/// 5: accounts and keys.
+fn keys(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.execute_batch(
+        "CREATE TABLE account (
+            id     TEXT NOT NULL PRIMARY KEY,
+            record TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE access_key (
+            id     TEXT NOT NULL PRIMARY KEY,
+            record TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE secret (
+            name  TEXT NOT NULL PRIMARY KEY,
+            value BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;",
+    )?;
+    Ok(())
+}
+
+/// 6: roles and policies.
+fn roles(transaction: &Transaction<'_>) -> Result<(), Error> {
+    for table in ["role", "policy"] {
+        transaction.execute_batch(&format!(
+            "CREATE TABLE {table} (
+                account TEXT NOT NULL,
+                name    TEXT NOT NULL,
+                record  TEXT NOT NULL,
+                PRIMARY KEY (account, name)
+            ) STRICT, WITHOUT ROWID;"
+        ))?;
+    }
+    Ok(())
+}
+
+/// 7: event source mappings.
+fn mappings(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.execute_batch(
+        "CREATE TABLE event_source_mapping (
+            id     TEXT NOT NULL PRIMARY KEY,
+            record TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;",
+    )?;
+    Ok(())
+}
+
+/// 8: everything but the queue is a document, as every back end keeps it.
+fn documents(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.execute_batch(include_str!("migrations/documents.sql"))?;
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use coldframe_core::{AccountId, FunctionArn};
+use coldframe_core::{AccountId, FunctionArn, LayerArn};
 
 use super::*;
+use crate::queue::{Event, Work};
 use crate::{State, Store};
 
 fn written_by(layout: &str, directory: &Path) -> PathBuf {
@@ -36,6 +37,49 @@ fn a_store_of_the_first_layout_opens() {
     assert_eq!(version(&path), i64::try_from(MIGRATIONS.len()).unwrap());
     // And once more, with nothing left to do.
     assert_eq!(Store::open(Some(&path)).unwrap().all().len(), 2);
+}
+
+/// All that a store of the last layout with tables of their own holds.
+#[test]
+fn a_store_of_layout_7_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written_by(include_str!("layout-7.sql"), directory.path());
+    let secret: [u8; 32] = {
+        let connection = Connection::open(&path).unwrap();
+        let secret = connection.query_row("SELECT value FROM secret", [], |row| row.get(0));
+        secret.unwrap()
+    };
+    let store = Store::open(Some(&path)).unwrap();
+    let account = AccountId::default_account();
+    let other = AccountId::parse("123456789012").unwrap();
+    let arn =
+        FunctionArn { account: account.clone(), region: "eu-west-1".into(), name: "hello".into() };
+    let hello = store.function(&arn).unwrap();
+    assert_eq!(hello.latest.environment.as_ref().unwrap()["GREETING"], "H\u{e4}llo 'x'");
+    assert_eq!(hello.settings.tags["team"], "a");
+    assert_eq!(hello.versions.keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(hello.versions[&1].description, "one");
+    assert_eq!(hello.aliases["live"].version, "1");
+    assert_eq!(hello.aliases["live"].policy.len(), 1);
+    assert_eq!(store.all().len(), 2);
+    let layer =
+        LayerArn { account: account.clone(), region: "eu-west-1".into(), name: "lib".into() };
+    let layer = store.layer(&layer).unwrap();
+    assert_eq!((layer.last_version, layer.versions.len()), (2, 1));
+    assert_eq!(layer.versions[&1].runtimes.as_deref().unwrap(), ["python3.11"]);
+    assert_eq!(store.accounts()[0].0, other);
+    assert_eq!(store.accounts()[0].1.name, "team");
+    assert_eq!(store.key("AKIAONE").unwrap().secret_key, "one");
+    assert_eq!(*store.session_secret(), secret);
+    assert!(store.role(&account, "r").unwrap().trust.contains("sts:AssumeRole"));
+    assert!(store.policy(&account, "p").unwrap().document.contains("2012-10-17"));
+    assert_eq!(store.mappings()[0].1.settings["BatchSize"], 10);
+    let queue = store.queue(|_| {}).unwrap();
+    let lease = queue.claim(i64::MAX, &mut |_| true).pop().unwrap();
+    assert_eq!(lease.attempts(), 1);
+    let Event { work, payload, .. } = lease.read().unwrap().unwrap();
+    assert_eq!(payload, r#"{"a":1}"#);
+    assert!(matches!(work, Work::Invoke { function, .. } if function.name == "hello"));
 }
 
 #[test]

@@ -3,15 +3,16 @@
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
 use super::index::Ticket;
-use super::{Done, Millis, Row, Shared, Signal, insert};
-use crate::Error;
+use super::{Row, Shared, insert};
+use crate::queue::{Done, Millis, Signal};
+use crate::{Error, lock};
 
 /// Orders of one transaction at most: more make a sync no cheaper.
 const BATCH_MAX: usize = 512;
@@ -167,7 +168,7 @@ impl Writer {
     /// Brings all of the log into the store. Most of it is there already.
     fn begin_log(&mut self) {
         self.logged = 0;
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = lock(&self.connection);
         // A full disk, say: the log goes on, and the next change tells.
         let _ = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
     }
@@ -196,7 +197,7 @@ impl Writer {
         if orders.iter().all(|order| matches!(order, Order::Flush { .. })) {
             return Ok(());
         }
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = lock(&self.connection);
         let transaction = connection.transaction()?;
         for order in orders {
             order.write(&transaction)?;
