@@ -72,7 +72,13 @@ impl Store {
         self.change_document(
             |memory| &memory.layers,
             arn,
-            |layer| decide(layer.get_or_insert_default()),
+            |layer| {
+                let mut changed = layer.take().unwrap_or_default();
+                let decided = decide(&mut changed)?;
+                // One that never had a version isn't there.
+                *layer = (changed.last_version > 0).then_some(changed);
+                Ok(decided)
+            },
         )
     }
 }

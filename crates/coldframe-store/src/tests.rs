@@ -239,6 +239,23 @@ fn the_number_of_a_deleted_layer_version_is_kept() {
     });
 }
 
+/// Whoever deletes what isn't there, however often, leaves nothing.
+#[test]
+fn a_layer_that_never_had_a_version_is_not_kept() {
+    let store = Store::open(None).unwrap();
+    let arn = LayerArn {
+        account: AccountId::default_account(),
+        region: "eu-west-1".into(),
+        name: "absent".into(),
+    };
+    let deleted: Result<(), Error> = store.change_layer(&arn, |layer| {
+        layer.versions.remove(&1);
+        Ok(())
+    });
+    deleted.unwrap();
+    assert!(store.layer(&arn).is_none() && store.all_layers().is_empty());
+}
+
 /// What was decided on is no longer so: the author is told, and what others made stays.
 #[test]
 fn stores_of_one_backend_see_and_refuse_each_others_changes() {
