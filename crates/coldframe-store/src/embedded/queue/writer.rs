@@ -167,10 +167,16 @@ impl Writer {
 
     /// Brings all of the log into the store. Most of it is there already.
     fn begin_log(&mut self) {
-        self.logged = 0;
+        // SQLite doesn't wait for another checkpoint.
+        let _alone = self.checkpoints.as_ref().map(|checkpoints| lock(&checkpoints.working));
         let connection = lock(&self.connection);
-        // A full disk, say: the log goes on, and the next change tells.
-        let _ = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
+        let begun = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0));
+        // Who reads this long from outside: the next batch asks again. A full disk, say, lets the
+        // log go on, and the next change tells.
+        let is_busy = begun.unwrap_or(0) != 0;
+        if !is_busy {
+            self.logged = 0;
+        }
     }
 
     fn retry(&mut self) {
@@ -236,6 +242,8 @@ impl Writer {
 /// A thread that moves what the log holds into the store while others write on. Without it the
 /// writer would, every few thousand events, and all that arrive meanwhile would wait for it.
 struct Checkpoints {
+    /// Held during one.
+    working: Arc<Mutex<()>>,
     asked: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -245,14 +253,17 @@ impl Checkpoints {
     fn start(path: &Path) -> Option<Self> {
         let connection = Connection::open(path).ok()?;
         let (asked, requests) = mpsc::sync_channel(1);
+        let working = Arc::new(Mutex::new(()));
+        let held = working.clone();
         let work = move || {
             while requests.recv().is_ok() {
+                let _alone = lock(&held);
                 // A full disk, say: the log stays, and the writer hears of it when it writes.
                 let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             }
         };
         let thread = std::thread::Builder::new().name("coldframe-settle".to_owned()).spawn(work);
-        Some(Self { asked: Some(asked), thread: Some(thread.ok()?) })
+        Some(Self { working, asked: Some(asked), thread: Some(thread.ok()?) })
     }
 
     /// One at a time: who asks during one asks for the next.
