@@ -40,8 +40,10 @@ pub(crate) async fn attempt(mut place: Place, world: Arc<World>, lease: Box<dyn 
             }
             Work::Deliver { .. } => deliver(&place, lease, event).await,
         },
-        // Its function was deleted.
-        Ok(None) => finish(&place, lease, Vec::new()),
+        Ok(None) => {
+            tracing::warn!(lane = %place.lane, "an event is gone with its function");
+            finish(&place, lease, Vec::new());
+        }
         Err(error) => {
             tracing::error!(error = chain(&error), lane = %place.lane, "an event cannot be read");
             match error {
