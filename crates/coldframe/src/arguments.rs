@@ -72,10 +72,15 @@ pub(crate) struct Service {
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) idle_timeout: Duration,
     /// Memory of all environments together, as functions are configured [default: the host's].
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "MB")]
     pub(crate) memory: Option<u64>,
     /// Simultaneous invocations of an account.
-    #[arg(long, default_value_t = coldframe_core::limits::ACCOUNT_CONCURRENCY, value_name = "N")]
+    #[arg(
+        long,
+        value_parser = whole::<usize>,
+        default_value_t = coldframe_core::limits::ACCOUNT_CONCURRENCY,
+        value_name = "N"
+    )]
     pub(crate) concurrency: usize,
     /// Environments that a function may add in 10 seconds, and with it 10 requests a second for each
     /// environment it may have: AWS's rules, with 1000. Provisioned environments don't count.
@@ -99,15 +104,16 @@ pub(crate) struct Service {
     /// Size of all zips of an account's functions and layers together.
     #[arg(
         long,
+        value_parser = whole::<u64>,
         default_value_t = coldframe_core::limits::CODE_STORAGE_BYTES,
         value_name = "BYTES"
     )]
     pub(crate) code_storage: u64,
     /// Size of all logs together on the disk: the oldest go first.
-    #[arg(long, default_value_t = 1024, value_name = "MB")]
+    #[arg(long, value_parser = whole::<u64>, default_value_t = 1024, value_name = "MB")]
     pub(crate) log_storage: u64,
     /// Sandboxes kept ready for the next cold starts.
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, value_parser = whole::<usize>, default_value_t = 2, value_name = "N")]
     pub(crate) ready: usize,
     /// How fast responses are streamed after the first 6 MiB, in MiB a second, or off.
     #[arg(long, default_value = "2", value_parser = stream_rate, value_name = "RATE|off")]
@@ -194,7 +200,7 @@ pub(crate) struct Run {
     /// The function's directory: with app.py, index.js, index.mjs or bootstrap.
     pub(crate) directory: PathBuf,
     /// How many times to invoke it.
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, value_parser = whole::<u32>, default_value_t = 3, value_name = "N")]
     pub(crate) times: u32,
     /// The event: JSON, or @FILE.
     #[arg(long, default_value = "{}", value_name = "JSON|@FILE")]
@@ -206,10 +212,10 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) handler: Option<String>,
     /// Memory of the function.
-    #[arg(long, default_value_t = 128, value_name = "MB")]
+    #[arg(long, value_parser = whole::<u32>, default_value_t = 128, value_name = "MB")]
     pub(crate) memory: u32,
     /// Time limit of one invocation.
-    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    #[arg(long, value_parser = whole::<u32>, default_value_t = 3, value_name = "SECONDS")]
     pub(crate) timeout: u32,
     /// A layer: a directory whose content is seen at /opt. Repeatable; later ones overwrite earlier ones.
     #[arg(long = "layer", value_name = "DIR")]
@@ -338,6 +344,11 @@ pub(crate) struct Logs {
     pub(crate) endpoint: Endpoint,
 }
 
+/// `1024`; clap's own words for others are a programmer's.
+fn whole<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "not a whole number, or too large a one".to_owned())
+}
+
 /// `2`, `0.5`, `off`: MiB a second.
 fn stream_rate(text: &str) -> Result<StreamRate, String> {
     if text == "off" {
@@ -425,6 +436,14 @@ mod tests {
         assert_eq!(rate("off"), Some(None));
         for wrong in ["0", "-1", "1.5", "AWS", ""] {
             assert_eq!(rate(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_in_words() {
+        assert_eq!(whole::<u32>("128"), Ok(128));
+        for wrong in ["lots", "-1", "1.5", "4294967296", ""] {
+            assert!(whole::<u32>(wrong).unwrap_err().contains("not a whole number"), "{wrong}");
         }
     }
 
