@@ -8,6 +8,7 @@ use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, ProvisionedState, Refusal, StreamedAnswer,
 };
 use coldframe_core::observe::Listener;
+use coldframe_core::source::{NotNoted, Position, Positions, Processed};
 use coldframe_core::{
     AccountId, EnvironmentId, FunctionVersion, LogFormat, MemorySize, RequestId, Runtime, Tracing,
 };
@@ -195,6 +196,41 @@ pub(crate) struct Fixture {
     pub(crate) fake: Arc<Fake>,
     store: Store,
     pub(crate) measures: Arc<Measures>,
+    pub(crate) progress: Arc<Kept>,
+}
+
+/// How far streams are done, and how the last batch went; how often that was kept.
+#[derive(Default)]
+pub(crate) struct Kept(pub(crate) Mutex<(Positions, Option<Processed>, usize)>, Notify);
+
+impl Kept {
+    pub(crate) async fn wait_until(&self, shard: &str, position: &Position) {
+        let reached = async {
+            loop {
+                let changed = self.1.notified();
+                if lock(&self.0).0.get(shard) == Some(position) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        reached.unwrap_or_else(|_| panic!("{shard} isn't {position:?}: {:?}", lock(&self.0).0));
+    }
+}
+
+impl Progress for Kept {
+    fn positions(&self, _: Uuid) -> Positions {
+        lock(&self.0).0.clone()
+    }
+
+    fn keep(&self, _: Uuid, positions: Positions, processed: Processed) -> Result<(), NotNoted> {
+        let mut kept = lock(&self.0);
+        *kept = (positions, Some(processed), kept.2 + 1);
+        drop(kept);
+        self.1.notify_waiters();
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -254,12 +290,12 @@ pub(crate) fn options(concurrency: usize, time_scale: f64) -> Options {
 pub(crate) fn fixture_with(store: Store, options: Options) -> Fixture {
     let measures = Arc::<Measures>::default();
     let events = Events::open(&store, options, measures.clone()).unwrap();
-    Fixture { events, fake: Arc::default(), store, measures }
+    Fixture { events, fake: Arc::default(), store, measures, progress: Arc::default() }
 }
 
 impl Fixture {
     pub(crate) fn start(&self) {
-        self.events.start(self.fake.clone(), self.fake.clone());
+        self.events.start(self.fake.clone(), self.fake.clone(), self.progress.clone());
     }
 
     async fn send(&self, name: &str, payload: &str) -> RequestId {
