@@ -285,9 +285,9 @@ class Configuration(unittest.TestCase):
             ScalingConfig={"MaximumConcurrency": 2},
         )
         check(
-            "TumblingWindowInSeconds above 0 is not supported by this server",
+            "A destination in Apache Kafka is not supported by this server",
             "NotImplementedException",
-            TumblingWindowInSeconds=1,
+            DestinationConfig=destination("kafka://topic"),
         )
         check(
             "An event source mapping of a consumer of a Kinesis stream is not supported by this server",
@@ -573,6 +573,33 @@ class Kinesis(unittest.TestCase):
         self.assertEqual([batch["bodies"] for batch in batches], [["one", "two"]])
         self.assertGreaterEqual(time.time() - since, 3)
 
+    def test_a_tumbling_window_is_added_up(self):
+        name, stream = function(), Stream()
+
+        def act(records):
+            event = collector.of(name)[-1]["event"]
+            state = dict(event["state"])
+            for record in records:
+                state[body_of(record)] = state.get(body_of(record), 0) + 1
+            return {"return": {"state": state}}
+
+        collector.acts[name] = act
+        connect(stream, name, BatchSize=2, TumblingWindowInSeconds=2)
+        stream.put("a", "b", "a", "a", "b")
+        # If a window has ended between two records, there are two.
+        wait_until(lambda: sums(collector.of(name)) == {"a": 3, "b": 2}, lambda: f"{collector.of(name)}")
+        events = [batch["event"] for batch in collector.of(name)]
+        final = next(event for event in events if event["isFinalInvokeForWindow"])
+        self.assertEqual(final["Records"], [])
+        self.assertEqual(final["shardId"], "shardId-000000000000")
+        self.assertEqual(final["eventSourceARN"], stream.arn)
+        self.assertIs(final["isWindowTerminatedEarly"], False)
+        self.assertEqual(events[0]["window"], final["window"])
+        begin, end = (
+            datetime.datetime.fromisoformat(final["window"][side]).timestamp() for side in ("start", "end")
+        )
+        self.assertEqual((begin % 2, end - begin), (0, 2))
+
     def test_a_throttle_counts_for_nothing(self):
         name, stream = function(), Stream()
         client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
@@ -599,14 +626,27 @@ class Kinesis(unittest.TestCase):
     def test_a_stream_that_is_gone_is_told_once(self):
         name, stream = function(), Stream()
         mapping = connect(stream, name)
+        stream.put("first")
+        wait_for(mapping, LastProcessingResult="OK")
         kinesis.delete_stream(StreamName=stream.name)
         warning = re.compile(rf"WARN.*a stream cannot be polled mapping={mapping}.*ResourceNotFound")
         said = lambda: re.sub(r"\x1b\[[0-9;]*m", "", service.stderr())
         wait_until(lambda: warning.search(said()), said)
         kinesis.create_stream(StreamName=stream.name, ShardCount=1)
-        stream.put("again")
+        # Its numbers begin anew: the first is taken for the one that is done.
+        stream.put("taken for done", "again")
         collector.wait_for(name, "again")
         self.assertEqual(len(warning.findall(said())), 1)
+
+
+def sums(batches):
+    """What the windows that have closed come to."""
+    total = {}
+    for event in (batch["event"] for batch in batches):
+        if event["isFinalInvokeForWindow"]:
+            for key, count in event["state"].items():
+                total[key] = total.get(key, 0) + count
+    return total
 
 
 def metric(name, function, statistic):

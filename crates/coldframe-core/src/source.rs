@@ -147,6 +147,9 @@ pub struct Reading {
     pub bisects: bool,
     /// ARN of the destination for what is told of records that are given up.
     pub on_failure: Option<String>,
+    /// Length of the windows that the function adds records up in (`TumblingWindowInSeconds`). Then
+    /// there is one lane.
+    pub tumbling: Option<Duration>,
 }
 
 /// `StartingPosition`

@@ -19,9 +19,10 @@ mod lineage;
 mod reader;
 mod record;
 mod remote;
+mod tumbling;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,6 +72,11 @@ impl About {
         *lock(&self.retention)
     }
 
+    /// Length of a window.
+    fn tumbling(&self) -> Option<Millis> {
+        Millis::try_from(self.reading.tumbling?.as_millis()).ok()
+    }
+
     /// The shards that may be read now.
     async fn look(&self) -> Result<Vec<String>, Error> {
         let remote = self.remote();
@@ -99,6 +105,8 @@ pub(super) struct StreamPoller {
     /// Which shard each reads.
     read: HashMap<Id, String>,
     failures: Failures,
+    /// Readers in a row whose shards were not there.
+    gone: Failures,
     /// Looks since a shard has ended whose children weren't seen.
     awaited: Option<u32>,
 }
@@ -120,6 +128,7 @@ impl StreamPoller {
             readers: JoinSet::new(),
             read: HashMap::new(),
             failures: Failures::default(),
+            gone: Failures::default(),
             awaited: None,
         }
     }
@@ -159,10 +168,8 @@ impl StreamPoller {
             let (id, stream) = (&self.about.polled.mapping.id, &self.about.stream.text);
             tracing::info!(mapping = %id, stream, "polled again");
         }
-        for shard in shards {
-            if self.read.values().any(|read| *read == shard) {
-                continue;
-            }
+        let read: HashSet<String> = self.read.values().cloned().collect();
+        for shard in shards.into_iter().filter(|shard| !read.contains(shard)) {
             self.awaited = None;
             let (about, phase) = (self.about.clone(), self.phase.clone());
             let reader = self.readers.spawn(reader::read(about, shard.clone(), phase));
@@ -176,11 +183,14 @@ impl StreamPoller {
     /// A reader has ended: others may begin.
     async fn note(&mut self, ended: Ended) {
         match ended {
-            Ended::Done => self.awaited = Some(0),
+            Ended::Done => {
+                self.awaited = Some(0);
+                self.gone.over();
+            }
             Ended::Stopped => {}
             // Its shard is listed perhaps, and can't be read: not at once again.
             Ended::Gone | Ended::Failed => {
-                let (_, wait) = self.failures.another(self.about.polled.shared.options.time_scale);
+                let (_, wait) = self.gone.another(self.about.polled.shared.options.time_scale);
                 let mut ending = self.phase.clone();
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}

@@ -7,7 +7,7 @@ use coldframe_core::Destination;
 use coldframe_core::source::{Processed, Reading, Start, StreamArn, StreamKind};
 use serde_json::{Value, json};
 
-use super::{Settings, number, unsupported_start};
+use super::{Settings, unsupported_start};
 use crate::Error;
 
 /// Records of one invocation, unless told.
@@ -72,9 +72,6 @@ pub(in crate::event_source) fn begin(settings: &mut Settings, given: &Value) {
 }
 
 pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
-    if number(settings, "TumblingWindowInSeconds") > 0 {
-        return Err(Error::not_implemented("TumblingWindowInSeconds above 0"));
-    }
     let age = settings.get("MaximumRecordAgeInSeconds").and_then(Value::as_i64).unwrap_or(-1);
     if age != -1 && age < RECORD_AGE_MIN {
         // AWS's text isn't known.
@@ -137,6 +134,9 @@ pub(in crate::event_source) fn reading(settings: &Settings) -> Reading {
         age_max: limit("MaximumRecordAgeInSeconds").map(Duration::from_secs),
         bisects: setting("BisectBatchOnFunctionError").as_bool().unwrap_or_default(),
         on_failure: destination.as_str().map(str::to_owned),
+        tumbling: limit("TumblingWindowInSeconds")
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
     }
 }
 

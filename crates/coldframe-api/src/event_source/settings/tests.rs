@@ -175,6 +175,7 @@ fn what_streams_echo_and_how_they_are_read() {
         age_max: None,
         bisects: false,
         on_failure: None,
+        tumbling: None,
     };
     stream::begin(&mut settings, &json!({ "StartingPosition": "TRIM_HORIZON" }));
     assert_eq!(stream::reading(&settings), endless);
@@ -182,7 +183,7 @@ fn what_streams_echo_and_how_they_are_read() {
     let given = json!({
         "BatchSize": 10_000, "ParallelizationFactor": 10, "BisectBatchOnFunctionError": true,
         "MaximumRetryAttempts": 0, "MaximumRecordAgeInSeconds": 60,
-        "DestinationConfig": destination,
+        "TumblingWindowInSeconds": 900, "DestinationConfig": destination,
     });
     merge(&mut settings, &given, &stream, &Fake).unwrap();
     let at = json!({
@@ -197,6 +198,7 @@ fn what_streams_echo_and_how_they_are_read() {
         age_max: Some(Duration::from_secs(60)),
         bisects: true,
         on_failure: Some(QUEUE.to_owned()),
+        tumbling: Some(Duration::from_secs(900)),
     };
     assert_eq!(stream::reading(&settings), limited);
     let date = json!({ "StartingPositionTimestamp": "2023-11-14T22:13:20.5Z" });
@@ -218,10 +220,6 @@ fn rules_of_streams() {
     check(
         json!({ "ScalingConfig": { "MaximumConcurrency": 2 } }),
         "InvalidParameterValueException: Unsupported ScalingConfig parameter for given event source mapping type.",
-    );
-    check(
-        json!({ "TumblingWindowInSeconds": 1 }),
-        "NotImplementedException: TumblingWindowInSeconds above 0 is not supported by this server",
     );
     check(
         json!({ "MaximumRecordAgeInSeconds": 59 }),

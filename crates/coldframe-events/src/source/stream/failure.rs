@@ -146,7 +146,7 @@ impl GivenUp<'_> {
             StreamKind::Kinesis => (Some(info), None),
             StreamKind::DynamoDb => (None, Some(info)),
         };
-        let events = whole.then(|| event(self.records));
+        let events = whole.then(|| event(self.records, b""));
         let told = Told {
             request_context: RequestContext {
                 request_id: request_id.to_string(),

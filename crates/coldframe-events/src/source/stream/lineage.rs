@@ -3,6 +3,8 @@
 //! A shard that was split or merged is closed; its children have what came after. So that a key's
 //! records stay in order, they are read when their parents are done.
 
+use std::collections::HashSet;
+
 use coldframe_core::source::{Position, Positions, Start};
 use coldframe_store::queue::Millis;
 
@@ -32,20 +34,27 @@ pub(super) fn enter(shards: &[Shard], positions: &mut Positions, start: Start, b
     }
     // A stream that lists nothing is being made, or its server has lost it: that may pass.
     if !shards.is_empty() {
-        let is_listed = |id: &str| shards.iter().any(|shard| shard.id == id);
-        positions.retain(|id, position| *position != Position::End || is_listed(id));
+        let listed = ids(shards);
+        positions.retain(|id, position| *position != Position::End || listed.contains(id.as_str()));
     }
 }
 
 /// Those whose parents are done, or gone, and that aren't done themselves.
 pub(super) fn readable<'a>(shards: &'a [Shard], positions: &Positions) -> Vec<&'a Shard> {
     let is_done = |id: &String| positions.get(id) == Some(&Position::End);
-    let is_listed = |id: &String| shards.iter().any(|shard| shard.id == *id);
+    let listed = ids(shards);
     let is_readable = |shard: &&Shard| {
         !is_done(&shard.id)
-            && shard.parents.iter().all(|parent| is_done(parent) || !is_listed(parent))
+            && shard
+                .parents
+                .iter()
+                .all(|parent| is_done(parent) || !listed.contains(parent.as_str()))
     };
     shards.iter().filter(is_readable).collect()
+}
+
+fn ids(shards: &[Shard]) -> HashSet<&str> {
+    shards.iter().map(|shard| shard.id.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -67,7 +76,7 @@ mod tests {
         ]
     }
 
-    fn ids(shards: &[Shard], positions: &Positions) -> Vec<String> {
+    fn open(shards: &[Shard], positions: &Positions) -> Vec<String> {
         readable(shards, positions).iter().map(|shard| shard.id.clone()).collect()
     }
 
@@ -78,7 +87,7 @@ mod tests {
         assert!(positions.values().all(|position| *position == Position::Begin));
         let mut end = |id: &str| {
             positions.insert(id.to_owned(), Position::End);
-            ids(&shards, &positions)
+            open(&shards, &positions)
         };
         assert_eq!(end("a"), ["b", "c"]);
         assert_eq!(end("b"), ["c"]);
@@ -95,7 +104,7 @@ mod tests {
         let left = &family()[2..];
         enter(left, &mut positions, Start::TrimHorizon, 0);
         assert_eq!(positions.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
-        assert_eq!(ids(left, &positions), ["c"]);
+        assert_eq!(open(left, &positions), ["c"]);
         // Nothing is forgotten for a stream that lists nothing.
         let before = positions.clone();
         enter(&[], &mut positions, Start::TrimHorizon, 0);
@@ -106,7 +115,7 @@ mod tests {
     fn the_latest_is_what_comes_to_open_shards_and_all_of_their_children() {
         let mut positions = Positions::new();
         enter(&family(), &mut positions, Start::Latest, 7);
-        assert_eq!(ids(&family(), &positions), ["d"]);
+        assert_eq!(open(&family(), &positions), ["d"]);
         assert_eq!(positions["d"], Position::Since(7));
         let mut shards = family();
         shards.push(Shard { id: "e".to_owned(), parents: vec!["d".to_owned()], is_closed: false });

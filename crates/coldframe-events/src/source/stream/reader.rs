@@ -10,6 +10,7 @@ use coldframe_core::asynchronous::NoTarget;
 use coldframe_core::error::chain;
 use coldframe_core::limits::REQUEST_PAYLOAD_BYTES_MAX;
 use coldframe_core::source::{Position, StreamKind};
+use coldframe_store::queue::Millis;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -18,12 +19,16 @@ use super::super::{Phase, ends, runs};
 use super::About;
 use super::record::{Around, Record, fitting};
 use super::remote::{Page, Trouble};
+use super::tumbling::{STATE_BYTES_MAX, Window};
 use super::work::Shard;
 use crate::client::Error;
-use crate::lock;
+use crate::{lock, now};
 
 /// Records of one read, unless a batch is larger.
 const READ_MIN: usize = 1000;
+
+/// What an event of a window has beside records and state, bytes: names and times.
+const BESIDE_BYTES_MAX: usize = 4096;
 
 /// Until a function that is being made is asked for again.
 const SOON: Duration = Duration::from_millis(50);
@@ -73,12 +78,16 @@ struct Reader {
     shard: Arc<Shard>,
     /// Behind what was read last.
     at: Position,
-    /// None of it was read by this reader, nor by one before.
+    /// None of it was asked for by this reader, nor by one before.
     is_fresh: bool,
     iterator: Option<String>,
     is_closed: bool,
     reading: Option<Read>,
     next_read: Instant,
+    /// When the last read did.
+    read_began: Millis,
+    /// All that came before this moment was read.
+    had_all: Millis,
     lanes: Vec<Lane>,
     /// Numbers of lanes.
     running: JoinSet<usize>,
@@ -90,8 +99,10 @@ pub(super) async fn read(about: Arc<About>, shard: String, phase: watch::Receive
     let at = about.checkpoints.position(&shard);
     // The moment that this poller has given it.
     let is_fresh = at == Position::Since(about.begun);
-    let lanes = (0..about.reading.lanes.max(1)).map(|_| Lane::default()).collect();
-    let shard = Shard { about, id: shard, ledger: Default::default(), phase };
+    let count = if about.reading.tumbling.is_some() { 1 } else { about.reading.lanes.max(1) };
+    let lanes = (0..count).map(|_| Lane::default()).collect();
+    let (ledger, window) = Default::default();
+    let shard = Shard { about, id: shard, ledger, window, phase };
     let reader = Reader {
         shard: Arc::new(shard),
         at,
@@ -100,6 +111,8 @@ pub(super) async fn read(about: Arc<About>, shard: String, phase: watch::Receive
         is_closed: false,
         reading: None,
         next_read: Instant::now(),
+        read_began: 0,
+        had_all: 0,
         lanes,
         running: JoinSet::new(),
         failures: Failures::default(),
@@ -157,7 +170,10 @@ impl Reader {
     }
 
     fn is_done(&self) -> bool {
-        self.is_closed && self.running.is_empty() && lock(&self.shard.ledger).is_empty()
+        self.is_closed
+            && self.running.is_empty()
+            && lock(&self.shard.ledger).is_empty()
+            && lock(&self.shard.window).is_none()
     }
 
     /// Less waits than the lanes take at once.
@@ -173,6 +189,7 @@ impl Reader {
     fn begin(&mut self) {
         let (shard, at, is_fresh) = (self.shard.clone(), self.at.clone(), self.is_fresh);
         let iterator = self.iterator.take();
+        self.read_began = now();
         self.next_read = Instant::now() + pace(self.about().stream.kind).0;
         self.reading = Some(Box::pin(fetch(shard, at, is_fresh, iterator)));
     }
@@ -187,12 +204,13 @@ impl Reader {
             let (idle, busy) = pace(self.about().stream.kind);
             self.next_read = self.next_read - idle + busy;
         }
-        self.is_closed = next.is_none();
-        self.iterator = next;
+        (self.is_closed, self.iterator, self.is_fresh) = (next.is_none(), next, false);
+        if !is_behind {
+            self.had_all = self.read_began;
+        }
         let mut passed_over = Vec::new();
         for mut record in records {
             self.at = Position::After(record.sequence_number.clone());
-            self.is_fresh = false;
             record.number = lock(&self.shard.ledger).enter(&record.sequence_number);
             if !record.passes {
                 record.json = Vec::new();
@@ -217,29 +235,61 @@ impl Reader {
             let mapping = &self.about().polled.mapping;
             (mapping.batch_size, mapping.window)
         };
-        let (is_closed, now) = (self.is_closed, Instant::now());
+        let (is_closed, moment) = (self.is_closed, Instant::now());
         let mut next = None;
-        for (number, lane) in self.lanes.iter_mut().enumerate() {
+        for number in 0..self.lanes.len() {
+            if self.ends_window() {
+                self.start(number, Vec::new());
+                continue;
+            }
+            // Behind the lanes' own window there may be records of a later one.
+            let tumbles = self.about().tumbling();
+            let Some(lane) = self.lanes.get_mut(number) else { continue };
             let Some(since) = lane.since.filter(|_| !lane.is_running) else { continue };
-            let is_full =
-                lane.waiting.len() >= batch_size || lane.bytes >= REQUEST_PAYLOAD_BYTES_MAX;
+            let (mut count, mut is_cut, mut taken) = (lane.waiting.len(), false, 0);
+            if let (Some(length), Some(first)) = (tumbles, lane.waiting.front()) {
+                let of_first = || Window::of(first.arrived, length);
+                let mut open = lock(&self.shard.window);
+                let open = open.get_or_insert_with(of_first);
+                let own = lane.waiting.iter().take_while(|record| open.takes(record.arrived));
+                count = own.count();
+                (is_cut, taken) = (count < lane.waiting.len(), STATE_BYTES_MAX + BESIDE_BYTES_MAX);
+            }
+            let is_full = is_cut || count >= batch_size || lane.bytes >= REQUEST_PAYLOAD_BYTES_MAX;
             let end = since + window;
-            if !is_full && !is_closed && end > now {
+            if !is_full && !is_closed && end > moment {
                 next = Some(next.map_or(end, |next: Instant| next.min(end)));
                 continue;
             }
-            let count = fitting(&lane.waiting, batch_size);
-            let batch: Vec<Record> = lane.waiting.drain(..count.min(lane.waiting.len())).collect();
+            let count = count.min(fitting(&lane.waiting, batch_size, taken));
+            let batch: Vec<Record> = lane.waiting.drain(..count).collect();
             lane.bytes = lane.waiting.iter().map(|record| record.json.len()).sum();
-            lane.since = (!lane.waiting.is_empty()).then_some(now);
-            lane.is_running = true;
-            let shard = self.shard.clone();
-            self.running.spawn(async move {
-                shard.work(batch).await;
-                number
-            });
+            lane.since = (!lane.waiting.is_empty()).then_some(moment);
+            self.start(number, batch);
         }
         next
+    }
+
+    fn start(&mut self, number: usize, batch: Vec<Record>) {
+        if let Some(lane) = self.lanes.get_mut(number) {
+            lane.is_running = true;
+        }
+        let shard = self.shard.clone();
+        self.running.spawn(async move {
+            shard.work(batch).await;
+            number
+        });
+    }
+
+    /// Whether the window that is open gets no more: of windows there is one lane.
+    fn ends_window(&self) -> bool {
+        let Some(lane) = self.lanes.first().filter(|lane| !lane.is_running) else { return false };
+        let window = lock(&self.shard.window);
+        let Some(window) = &*window else { return false };
+        match lane.waiting.front() {
+            Some(next) => !window.takes(next.arrived),
+            None => window.is_early || self.is_closed || self.had_all >= window.end,
+        }
     }
 
     fn fail(&mut self, unread: &Unread) {

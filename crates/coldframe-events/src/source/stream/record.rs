@@ -70,10 +70,10 @@ pub(super) fn hash(key: &str) -> u64 {
     hasher.finish()
 }
 
-/// The event of a batch.
-pub(super) fn event(records: &[Record]) -> Bytes {
+/// The event of a batch; `beside`: members behind its records.
+pub(super) fn event(records: &[Record], beside: &[u8]) -> Bytes {
     let bytes: usize = records.iter().map(|record| record.json.len() + 1).sum();
-    let mut event = Vec::with_capacity(HEAD.len() + bytes + TAIL.len());
+    let mut event = Vec::with_capacity(HEAD.len() + bytes + beside.len() + TAIL.len());
     event.extend_from_slice(HEAD);
     for (index, record) in records.iter().enumerate() {
         if index > 0 {
@@ -81,17 +81,21 @@ pub(super) fn event(records: &[Record]) -> Bytes {
         }
         event.extend_from_slice(&record.json);
     }
-    event.extend_from_slice(TAIL);
+    let (list_end, end) = TAIL.split_at(1);
+    event.extend_from_slice(list_end);
+    event.extend_from_slice(beside);
+    event.extend_from_slice(end);
     event.into()
 }
 
 /// How many of these one invocation takes: as many as are asked for, and as its payload has room
-/// for. One that is too large alone goes alone.
+/// for, of which so much is `taken`. One that is too large alone goes alone.
 pub(super) fn fitting<'a>(
     records: impl IntoIterator<Item = &'a Record>,
     batch_size: usize,
+    taken: usize,
 ) -> usize {
-    let mut bytes = HEAD.len() + TAIL.len();
+    let mut bytes = HEAD.len() + TAIL.len() + taken;
     let fits = |record: &&Record| {
         bytes += record.json.len() + 1;
         bytes <= REQUEST_PAYLOAD_BYTES_MAX + 1
@@ -118,20 +122,21 @@ pub(super) mod tests {
     fn no_event_is_larger_than_an_invocation_takes() {
         let large = |_| Record { json: vec![b'1'; 1 << 20], ..record(1, 0) };
         let records: Vec<Record> = (0..7).map(large).collect();
-        assert_eq!(fitting(&records, 100), 5);
-        assert_eq!(fitting(&records, 3), 3);
+        assert_eq!(fitting(&records, 100, 0), 5);
+        assert_eq!(fitting(&records, 3, 0), 3);
+        assert_eq!(fitting(&records, 100, 1 << 20), 4);
         let whole = REQUEST_PAYLOAD_BYTES_MAX - HEAD.len() - TAIL.len();
         let alone = [Record { json: vec![b'1'; whole], ..record(1, 0) }, record(2, 0)];
-        assert_eq!(fitting(&alone, 100), 1);
-        assert_eq!(event(&alone[..1]).len(), REQUEST_PAYLOAD_BYTES_MAX);
+        assert_eq!(fitting(&alone, 100, 0), 1);
+        assert_eq!(event(&alone[..1], b"").len(), REQUEST_PAYLOAD_BYTES_MAX);
         let beyond = [Record { json: vec![b'1'; 7 << 20], ..record(1, 0) }];
-        assert_eq!(fitting(&beyond, 100), 1);
+        assert_eq!(fitting(&beyond, 100, 0), 1);
     }
 
     #[test]
     fn events_are_json() {
-        assert_eq!(&event(&[record(1, 0), record(2, 0)])[..], b"{\"Records\":[1,2]}");
-        assert_eq!(&event(&[])[..], b"{\"Records\":[]}");
+        assert_eq!(&event(&[record(1, 0), record(2, 0)], b"")[..], b"{\"Records\":[1,2]}");
+        assert_eq!(&event(&[], b",\"a\":1")[..], b"{\"Records\":[],\"a\":1}");
     }
 
     #[test]

@@ -207,6 +207,7 @@ fn reading() -> Reading {
         age_max: None,
         bisects: false,
         on_failure: None,
+        tumbling: None,
     }
 }
 
@@ -452,7 +453,7 @@ async fn a_stream_that_misbehaves_is_asked_again() {
         ("DescribeStreamSummary", 200, "[]"),
     ];
     for (number, (action, status, body)) in troubles.into_iter().enumerate() {
-        let times = if body.contains("NextToken") { 201 } else { 3 };
+        let times = if body.contains("NextToken") { 201 } else { 2 };
         kinesis.change(|state| state.instead.insert(action, (times, status, body)));
         kinesis.put("a", "k", number);
         fixture.events.start_polling(mapping(reading()));
@@ -498,4 +499,56 @@ async fn a_batch_that_waits_to_be_retried_ends_with_the_poller() {
     fixture.events.start_polling(mapping(reading()));
     kept_until(&fixture, "a", after(1)).await;
     assert_eq!(fixture.fake.seen_by("f").len(), tried + 1);
+}
+
+// Spec: service-api.md §7.3, "Tumbling windows".
+#[tokio::test]
+async fn a_window_is_added_up_and_closed_before_the_checkpoint_moves() {
+    let (fixture, kinesis) = fixture(&[Act::Fail, Act::Succeed]).await;
+    let minute = 60_000;
+    let begin = (now() / minute - 1) * minute;
+    kinesis.put_of("a", "k", "one", begin + 1000);
+    kinesis.put_of("a", "k", "two", begin + 2000);
+    kinesis.put_of("a", "k", "next window", begin + 10 * minute);
+    let tumbling = Reading { tumbling: Some(Duration::from_secs(60)), lanes: 2, ..reading() };
+    fixture.events.start_polling(mapping(tumbling));
+    fixture.fake.wait_for("f", 4).await;
+    kept_until(&fixture, "a", after(2)).await;
+    let events: Vec<Value> = fixture
+        .fake
+        .seen_by("f")
+        .iter()
+        .map(|(_, text)| serde_json::from_str(text).unwrap())
+        .collect();
+    let sizes: Vec<_> =
+        events.iter().map(|event| event["Records"].as_array().unwrap().len()).collect();
+    // Failed, and again; the last of the first window; the next one's.
+    assert_eq!(sizes, [2, 2, 0, 1]);
+    let finals: Vec<_> =
+        events.iter().map(|event| event["isFinalInvokeForWindow"] == true).collect();
+    assert_eq!(finals, [false, false, true, false]);
+    assert_eq!(events[0]["window"], events[2]["window"]);
+    assert_ne!(events[0]["window"], events[3]["window"]);
+    assert_eq!(events[0]["shardId"], "a");
+    // The window that is open is read again, also that what is done of it.
+    fixture.events.stop_polling(ID).await;
+    assert_eq!(lock(&fixture.progress.0).0["a"], after(2));
+    // The end of a shard closes it.
+    kinesis.change(|state| state.shards[0].is_closed = true);
+    let tumbling = Reading { tumbling: Some(Duration::from_secs(60)), ..reading() };
+    fixture.events.start_polling(mapping(tumbling));
+    kept_until(&fixture, "a", Position::End).await;
+    let last: Value = serde_json::from_str(&fixture.fake.seen_by("f").pop().unwrap().1).unwrap();
+    assert_eq!(last["isFinalInvokeForWindow"], true);
+    assert_eq!(fixture.fake.seen_by("f").len(), 6);
+}
+
+#[tokio::test]
+async fn a_window_closes_when_its_time_is_over() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.put("a", "k", "one");
+    let tumbling = Reading { tumbling: Some(Duration::from_secs(1)), ..reading() };
+    fixture.events.start_polling(mapping(tumbling));
+    kept_until(&fixture, "a", after(1)).await;
+    assert_eq!(seen(&fixture), [vec!["one"], vec![]]);
 }

@@ -25,6 +25,7 @@ use super::About;
 use super::failure::{Condition, GivenUp, Last};
 use super::ledger::Ledger;
 use super::record::{Record, event};
+use super::tumbling::Window;
 use crate::now;
 use crate::policy::scaled;
 
@@ -33,13 +34,15 @@ pub(super) struct Shard {
     pub(super) about: Arc<About>,
     pub(super) id: String,
     pub(super) ledger: Mutex<Ledger>,
+    /// That which is open.
+    pub(super) window: Mutex<Option<Window>>,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
 /// A batch, or what is left of one.
 #[derive(Debug)]
 struct Part {
-    /// At least one.
+    /// At least one, but in the last call of a window.
     records: Vec<Record>,
     /// Attempts that count.
     failures: u32,
@@ -93,7 +96,7 @@ impl Part {
             Outcome::Done => return Next { done: self.records, ..nothing },
             Outcome::Failed => {}
             Outcome::FailedFrom(index) => {
-                let rest = self.records.split_off(index.min(self.records.len() - 1));
+                let rest = self.records.split_off(index.min(self.records.len().saturating_sub(1)));
                 done = std::mem::replace(&mut self.records, rest);
             }
         }
@@ -122,20 +125,38 @@ impl Part {
 }
 
 impl Shard {
-    /// Resolves when all of the batch is done, or the poller is to end.
+    /// Resolves when all of the batch is done, or the poller is to end. Without records it is the
+    /// last of its window.
     pub(super) async fn work(&self, batch: Vec<Record>) {
+        let is_final = batch.is_empty();
+        if let (Some(length), Some(first)) = (self.about.tumbling(), batch.first()) {
+            let window = || Window::of(first.arrived, length);
+            crate::lock(&self.window).get_or_insert_with(window);
+        }
+        if self.work_off(Part::new(batch)).await && is_final {
+            let window = crate::lock(&self.window).take();
+            if let Some(number) = window.and_then(|window| window.held) {
+                self.about.checkpoints.done(&self.id, Position::After(number)).await;
+            }
+        }
+    }
+
+    /// Whether all of it is done.
+    async fn work_off(&self, whole: Part) -> bool {
+        let is_final = whole.records.is_empty();
         // The last is what is tried next.
-        let mut parts = vec![Part::new(batch)];
+        let mut parts = vec![whole];
         let (mut failures, mut refusals) = (Failures::default(), Failures::default());
         while let Some(mut part) = parts.pop() {
             let old = part.take_older(self.oldest());
             if !old.is_empty() {
                 let old = Part { records: old, last: part.last.clone(), ..part };
                 if !self.give_up(old, Condition::RecordAgeExceeded).await {
-                    return;
+                    return false;
                 }
             }
-            if part.records.is_empty() {
+            // Also of a window the end isn't tried for ever.
+            if part.records.is_empty() && (!is_final || self.has_aged_window()) {
                 continue;
             }
             let outcome = match self.attempt(&mut part).await {
@@ -143,11 +164,11 @@ impl Shard {
                 Tried::Refused => {
                     parts.push(part);
                     if !self.pause(refusals.another(self.time_scale()).1).await {
-                        return;
+                        return false;
                     }
                     continue;
                 }
-                Tried::Ends => return,
+                Tried::Ends => return false,
             };
             refusals.over();
             let next = part.after(outcome, &self.about.reading);
@@ -158,17 +179,23 @@ impl Shard {
             if let Some(given_up) = next.given_up
                 && !self.give_up(given_up, Condition::RetryAttemptsExhausted).await
             {
-                return;
+                return false;
             }
             parts.extend(next.parts.into_iter().rev());
             if next.waits {
                 if !self.pause(failures.another(self.time_scale()).1).await {
-                    return;
+                    return false;
                 }
             } else {
                 failures.over();
             }
         }
+        true
+    }
+
+    fn has_aged_window(&self) -> bool {
+        let oldest = self.oldest();
+        crate::lock(&self.window).as_ref().is_none_or(|window| window.end < oldest)
     }
 
     /// What arrived before is given up.
@@ -190,19 +217,32 @@ impl Shard {
         }
         // It may be made again; its records wait.
         let Ok(target) = polled.target() else { return Tried::Refused };
-        let invocation = polled.invocation(&target, event(&part.records), None);
+        let is_final = part.records.is_empty();
+        let beside = crate::lock(&self.window)
+            .as_ref()
+            .map(|window| window.beside(&self.id, &self.about.stream.text, is_final));
+        let event = event(&part.records, &beside.unwrap_or_default());
+        let invocation = polled.invocation(&target, event, None);
         let request_id = invocation.request_id;
-        let newest = part.records.last().map_or(0, |record| record.arrived);
-        let age = now().saturating_sub(newest).max(0) as f64;
+        let newest = part.records.last().map(|record| record.arrived);
+        let age = newest.map(|newest| now().saturating_sub(newest).max(0) as f64);
         match polled.world.invoker.invoke(invocation).await {
             Ok(answer) => {
                 let of = (&mapping.function, mapping.qualifier.as_deref());
-                polled.shared.measure(of, Metric::IteratorAge, age);
+                if let Some(age) = age {
+                    polled.shared.measure(of, Metric::IteratorAge, age);
+                }
                 part.invokes = part.invokes.saturating_add(1);
                 let version = target.version.version.to_string();
                 let function_error = answer.function_error;
                 part.last = Some(Last { request_id, version, function_error });
-                Tried::Answered(self.outcome(&answer, &part.records))
+                let outcome = self.outcome(&answer, &part.records);
+                if outcome != Outcome::Failed
+                    && let Some(window) = &mut *crate::lock(&self.window)
+                {
+                    window.answered(&answer.payload);
+                }
+                Tried::Answered(outcome)
             }
             Err(Refusal::Draining) => Tried::Ends,
             Err(Refusal::Throttled { .. }) => Tried::Refused,
@@ -239,9 +279,13 @@ impl Shard {
             let mut ledger = crate::lock(&self.ledger);
             ledger.done(records.iter().map(|record| record.number))
         };
-        if let Some(number) = moved {
-            self.about.checkpoints.done(&self.id, Position::After(number)).await;
+        let Some(number) = moved else { return };
+        // A window that is open is to be added up anew after a crash.
+        if let Some(window) = &mut *crate::lock(&self.window) {
+            window.held = Some(number);
+            return;
         }
+        self.about.checkpoints.done(&self.id, Position::After(number)).await;
     }
 
     /// Tells the destination, durably, and goes on behind them. Whether it could, before the poller
@@ -250,7 +294,7 @@ impl Shard {
         let About { polled, stream, reading, .. } = &*self.about;
         let (mapping, shard, count) = (&polled.mapping.id, &self.id, part.records.len());
         tracing::warn!(%mapping, shard, count, ?condition, "records are given up");
-        if let Some(destination) = &reading.on_failure {
+        if let Some(destination) = reading.on_failure.as_ref().filter(|_| count > 0) {
             let given_up = GivenUp {
                 shard,
                 records: &part.records,
@@ -262,9 +306,10 @@ impl Shard {
             let mut failures = Failures::default();
             loop {
                 let (tell, told) = oneshot::channel();
-                polled.shared.queue.add(telling.clone(), now(), move |kept| {
+                let kept = move |kept| {
                     let _ = tell.send(kept);
-                });
+                };
+                polled.shared.queue.add(telling.clone(), now(), Box::new(kept));
                 let Ok(Err(error)) = told.await else { break };
                 let (first, wait) = failures.another(self.time_scale());
                 if first {
@@ -299,7 +344,15 @@ mod tests {
 
     fn reading(retries_max: Option<u32>, bisects: bool) -> Reading {
         let start = Start::TrimHorizon;
-        Reading { start, lanes: 1, retries_max, age_max: None, bisects, on_failure: None }
+        Reading {
+            start,
+            lanes: 1,
+            retries_max,
+            age_max: None,
+            bisects,
+            on_failure: None,
+            tumbling: None,
+        }
     }
 
     fn part(numbers: std::ops::Range<u64>, failures: u32) -> Part {
