@@ -199,36 +199,54 @@ pub(crate) struct Fixture {
     pub(crate) progress: Arc<Kept>,
 }
 
-/// How far streams are done, and how the last batch went; how often that was kept.
+/// Keeps how far streams are done.
 #[derive(Default)]
-pub(crate) struct Kept(pub(crate) Mutex<(Positions, Option<Processed>, usize)>, Notify);
+pub(crate) struct Kept {
+    pub(crate) now: Mutex<Noted>,
+    changed: Notify,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Noted {
+    pub(crate) positions: Positions,
+    pub(crate) processed: Option<Processed>,
+    pub(crate) writes: usize,
+    /// The disk fails so often.
+    pub(crate) refuse: usize,
+}
 
 impl Kept {
     pub(crate) async fn wait_until(&self, shard: &str, position: &Position) {
         let reached = async {
             loop {
-                let changed = self.1.notified();
-                if lock(&self.0).0.get(shard) == Some(position) {
+                let changed = self.changed.notified();
+                if lock(&self.now).positions.get(shard) == Some(position) {
                     return;
                 }
                 changed.await;
             }
         };
         let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
-        reached.unwrap_or_else(|_| panic!("{shard} isn't {position:?}: {:?}", lock(&self.0).0));
+        let found = lock(&self.now).positions.clone();
+        reached.unwrap_or_else(|_| panic!("{shard} isn't {position:?}: {found:?}"));
     }
 }
 
 impl Progress for Kept {
     fn positions(&self, _: Uuid) -> Positions {
-        lock(&self.0).0.clone()
+        lock(&self.now).positions.clone()
     }
 
     fn keep(&self, _: Uuid, positions: Positions, processed: Processed) -> Result<(), NotNoted> {
-        let mut kept = lock(&self.0);
-        *kept = (positions, Some(processed), kept.2 + 1);
-        drop(kept);
-        self.1.notify_waiters();
+        let mut now = lock(&self.now);
+        now.writes += 1;
+        if now.refuse > 0 {
+            now.refuse -= 1;
+            return Err(NotNoted(Arc::new(coldframe_store::Error::Closed)));
+        }
+        (now.positions, now.processed) = (positions, Some(processed));
+        drop(now);
+        self.changed.notify_waiters();
         Ok(())
     }
 }

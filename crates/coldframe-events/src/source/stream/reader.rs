@@ -200,7 +200,8 @@ impl Reader {
         if self.failures.over() {
             self.tell_again();
         }
-        if is_behind && !records.is_empty() {
+        // Also when it brought nothing: there may be gaps.
+        if is_behind {
             let (idle, busy) = pace(self.about().stream.kind);
             self.next_read = self.next_read - idle + busy;
         }

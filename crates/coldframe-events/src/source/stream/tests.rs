@@ -20,7 +20,8 @@ use super::super::tests::serve;
 use super::*;
 use crate::tests::{Act, Fixture, arn, fixture_with, options};
 
-/// A Kinesis of one stream. Sequence numbers begin with 1 in each shard.
+/// A Kinesis of one stream, and DynamoDB's of the same records. Sequence numbers begin with 1 in
+/// each shard.
 #[derive(Default)]
 struct Kinesis {
     state: Mutex<State>,
@@ -123,7 +124,7 @@ impl Kinesis {
                 );
                 json!({ "StreamDescriptionSummary": { "RetentionPeriodHours": 24 } })
             }
-            "ListShards" => {
+            "ListShards" | "DescribeStream" => {
                 let shown = |shard: &Listed| {
                     let ending = shard.is_closed.then_some("9");
                     json!({
@@ -131,14 +132,20 @@ impl Kinesis {
                         "SequenceNumberRange": { "EndingSequenceNumber": ending },
                     })
                 };
-                json!({ "Shards": state.shards.iter().map(shown).collect::<Vec<_>>() })
+                let shards: Vec<_> = state.shards.iter().map(shown).collect();
+                json!({ "Shards": shards, "StreamDescription": { "Shards": shards } })
             }
             "GetShardIterator" => {
                 let id = text("ShardId");
                 let shard = find(state, &id);
                 let after = match asked["ShardIteratorType"].as_str().unwrap() {
                     "TRIM_HORIZON" => 0,
-                    "AFTER_SEQUENCE_NUMBER" => text("StartingSequenceNumber").parse().unwrap(),
+                    "LATEST" => shard.records.len(),
+                    "AFTER_SEQUENCE_NUMBER" => {
+                        let number = &asked["StartingSequenceNumber"];
+                        let number = number.as_str().or(asked["SequenceNumber"].as_str());
+                        number.unwrap().parse().unwrap()
+                    }
                     "AT_TIMESTAMP" => {
                         let since = (asked["Timestamp"].as_f64().unwrap() * 1000.0) as Millis;
                         shard.records.iter().filter(|(.., arrived)| *arrived < since).count()
@@ -156,6 +163,11 @@ impl Kinesis {
                         "SequenceNumber": (index + 1).to_string(), "PartitionKey": key,
                         "Data": STANDARD.encode(data),
                         "ApproximateArrivalTimestamp": *arrived as f64 / 1000.0,
+                        "eventName": data,
+                        "dynamodb": {
+                            "SequenceNumber": (index + 1).to_string(), "Keys": key,
+                            "ApproximateCreationDateTime": *arrived / 1000,
+                        },
                     })
                 };
                 let all = shard.records.iter().enumerate().skip(after);
@@ -192,6 +204,7 @@ async fn fixture(acts: &[Act]) -> (Fixture, Arc<Kinesis>) {
     let url = serve(answer).await;
     let mut options = options(10, 1e-3);
     options.endpoints.kinesis = Some(url.parse().unwrap());
+    options.endpoints.dynamodb_streams = Some(url.parse().unwrap());
     options.endpoints.sqs = Some(url.parse().unwrap());
     let fixture = fixture_with(Store::open(None).unwrap(), options);
     fixture.fake.function("f", acts, |_| {});
@@ -256,10 +269,9 @@ async fn records_come_in_order_and_the_checkpoint_follows() {
     kept_until(&fixture, "a", after(25)).await;
     let all: Vec<String> = (0..25).map(|number: i32| number.to_string()).collect();
     assert_eq!(seen(&fixture), [&all[..10], &all[10..20], &all[20..]]);
-    let (_, processed, writes) = lock(&fixture.progress.0).clone();
-    assert_eq!(processed, Some(Processed::Done));
+    let noted = lock(&fixture.progress.now).clone();
     // The first look, and one a batch.
-    assert_eq!(writes, 4);
+    assert_eq!((noted.processed, noted.writes), (Some(Processed::Done), 4));
     assert_eq!(fixture.measures.of("f", Metric::IteratorAge).len(), 3);
     fixture.events.drained().await;
 }
@@ -270,7 +282,7 @@ async fn the_next_poller_goes_on_at_the_checkpoint() {
     for number in 1..=5 {
         kinesis.put("a", "k", number);
     }
-    lock(&fixture.progress.0).0.insert("a".to_owned(), after(3));
+    lock(&fixture.progress.now).positions.insert("a".to_owned(), after(3));
     let latest = Reading { start: Start::Latest, ..reading() };
     fixture.events.start_polling(mapping(latest));
     kept_until(&fixture, "a", after(5)).await;
@@ -382,7 +394,7 @@ async fn children_are_read_when_their_parent_is_done() {
     fixture.fake.gate.send_replace(true);
     kept_until(&fixture, "b", after(1)).await;
     kept_until(&fixture, "c", after(1)).await;
-    assert_eq!(lock(&fixture.progress.0).0["a"], Position::End);
+    assert_eq!(lock(&fixture.progress.now).positions["a"], Position::End);
     let mut children = seen(&fixture).split_off(1);
     children.sort();
     assert_eq!(children, [["child b"], ["child c"]]);
@@ -418,7 +430,7 @@ async fn lanes_run_side_by_side_and_the_checkpoint_waits_for_the_slower() {
     kinesis.put("a", keys[0], "behind");
     fixture.fake.wait_for("f", 2).await;
     assert_eq!(seen(&fixture), [["slow"], ["fast"]]);
-    assert_eq!(lock(&fixture.progress.0).0["a"], Position::Begin);
+    assert_eq!(lock(&fixture.progress.now).positions["a"], Position::Begin);
     fixture.fake.gate.send_replace(true);
     kept_until(&fixture, "a", after(3)).await;
     assert_eq!(seen(&fixture)[2..], [["behind"]]);
@@ -493,8 +505,8 @@ async fn a_batch_that_waits_to_be_retried_ends_with_the_poller() {
     fixture.fake.wait_for("f", 3).await;
     fixture.events.stop_polling(ID).await;
     let tried = fixture.fake.seen_by("f").len();
-    assert_eq!(lock(&fixture.progress.0).0["a"], Position::Begin);
-    assert_eq!(lock(&fixture.progress.0).1, Some(Processed::Failed));
+    assert_eq!(lock(&fixture.progress.now).positions["a"], Position::Begin);
+    assert_eq!(lock(&fixture.progress.now).processed, Some(Processed::Failed));
     fixture.fake.function("f", &[Act::Succeed], |_| {});
     fixture.events.start_polling(mapping(reading()));
     kept_until(&fixture, "a", after(1)).await;
@@ -532,7 +544,7 @@ async fn a_window_is_added_up_and_closed_before_the_checkpoint_moves() {
     assert_eq!(events[0]["shardId"], "a");
     // The window that is open is read again, also that what is done of it.
     fixture.events.stop_polling(ID).await;
-    assert_eq!(lock(&fixture.progress.0).0["a"], after(2));
+    assert_eq!(lock(&fixture.progress.now).positions["a"], after(2));
     // The end of a shard closes it.
     kinesis.change(|state| state.shards[0].is_closed = true);
     let tumbling = Reading { tumbling: Some(Duration::from_secs(60)), ..reading() };
@@ -551,4 +563,52 @@ async fn a_window_closes_when_its_time_is_over() {
     fixture.events.start_polling(mapping(tumbling));
     kept_until(&fixture, "a", after(1)).await;
     assert_eq!(seen(&fixture), [vec!["one"], vec![]]);
+}
+
+/// There are no moments in DynamoDB: what came before the mapping is told by the records' times.
+#[tokio::test]
+async fn the_latest_of_a_table_is_not_lost_between_two_pollers() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.put_of("a", "k", "before", now() - 10_000);
+    let table = "arn:aws:dynamodb:eu-west-1:123456789012:table/t/stream/2026";
+    let stream = StreamArn::parse(table).unwrap();
+    let source = Source::Stream { stream, reading: Reading { start: Start::Latest, ..reading() } };
+    let mapping = Mapping { source, ..mapping(reading()) };
+    fixture.events.start_polling(mapping.clone());
+    let read = |state: &State| state.asked.contains_key("GetRecords");
+    kinesis.wait_until("a read", read).await;
+    let asked = |kind: &str| lock(&kinesis.state).asked.get(kind).copied();
+    assert_eq!((asked("LATEST"), asked("TRIM_HORIZON")), (Some(1), None));
+    fixture.events.stop_polling(ID).await;
+    kinesis.put("a", "k", "between");
+    fixture.events.start_polling(mapping);
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!((asked("LATEST"), asked("TRIM_HORIZON")), (Some(1), Some(1)));
+    let seen = fixture.fake.seen_by("f");
+    let event: Value = serde_json::from_str(&seen[0].1).unwrap();
+    assert_eq!((seen.len(), event["Records"].as_array().unwrap().len()), (1, 1));
+    assert_eq!(event["Records"][0]["eventName"], "between");
+}
+
+// Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
+#[tokio::test]
+async fn an_empty_shard_is_read_once_a_second() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let since = Instant::now();
+    fixture.events.start_polling(mapping(reading()));
+    let thrice = |state: &State| state.asked.get("GetRecords") == Some(&3);
+    kinesis.wait_until("three reads", thrice).await;
+    assert!(since.elapsed() >= Duration::from_millis(1990), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_holds_up_nothing_and_gets_all_later() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    lock(&fixture.progress.now).refuse = 3;
+    for number in 0..4 {
+        kinesis.put("a", "k", number);
+    }
+    fixture.events.start_polling(Mapping { batch_size: 1, ..mapping(reading()) });
+    kept_until(&fixture, "a", after(4)).await;
+    assert_eq!(seen(&fixture), [["0"], ["1"], ["2"], ["3"]]);
 }
