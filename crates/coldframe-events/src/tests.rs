@@ -1,6 +1,7 @@
 //! The room between a real queue and made-up functions.
 
 use std::collections::HashMap;
+use std::sync::Condvar;
 use std::time::Duration;
 
 use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
@@ -204,6 +205,8 @@ pub(crate) struct Fixture {
 pub(crate) struct Kept {
     pub(crate) now: Mutex<Noted>,
     changed: Notify,
+    /// While true, the disk takes its time.
+    held: (Mutex<bool>, Condvar),
 }
 
 #[derive(Clone, Default)]
@@ -216,6 +219,11 @@ pub(crate) struct Noted {
 }
 
 impl Kept {
+    pub(crate) fn hold(&self, held: bool) {
+        *lock(&self.held.0) = held;
+        self.held.1.notify_all();
+    }
+
     pub(crate) async fn wait_until(&self, shard: &str, position: &Position) {
         let reached = async {
             loop {
@@ -238,6 +246,7 @@ impl Progress for Kept {
     }
 
     fn keep(&self, _: Uuid, positions: Positions, processed: Processed) -> Result<(), NotNoted> {
+        drop(self.held.1.wait_while(lock(&self.held.0), |held| *held).unwrap());
         let mut now = lock(&self.now);
         now.writes += 1;
         if now.refuse > 0 {

@@ -401,6 +401,46 @@ async fn children_are_read_when_their_parent_is_done() {
 }
 
 #[tokio::test]
+async fn children_wait_though_they_are_listed_from_the_beginning() {
+    let (fixture, kinesis) = fixture(&[Act::Hang, Act::Succeed]).await;
+    kinesis.change(|state| {
+        state.shards[0].is_closed = true;
+        state.shards.push(Listed { parent: Some("a"), ..shard("b") });
+    });
+    kinesis.put("a", "k", "parent");
+    kinesis.put("b", "k", "child");
+    fixture.events.start_polling(mapping(reading()));
+    fixture.fake.wait_for("f", 1).await;
+    assert_eq!(lock(&kinesis.state).asked["TRIM_HORIZON"], 1);
+    fixture.fake.gate.send_replace(true);
+    kept_until(&fixture, "b", after(1)).await;
+    assert_eq!(seen(&fixture), [["parent"], ["child"]]);
+}
+
+#[tokio::test]
+async fn many_shards_share_their_writes() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let ids = ["b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    kinesis.change(|state| state.shards.extend(ids.map(shard)));
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", Position::Begin).await;
+    fixture.progress.hold(true);
+    for id in ids {
+        kinesis.put(id, "k", id);
+    }
+    fixture.fake.wait_for("f", ids.len()).await;
+    fixture.progress.hold(false);
+    for id in ids {
+        kept_until(&fixture, id, after(1)).await;
+    }
+    // All who wanted to write have.
+    fixture.events.drained().await;
+    // The first look; one that was under way; the rest, and who came late for it.
+    let writes = lock(&fixture.progress.now).writes;
+    assert!(writes <= 5, "{writes}");
+}
+
+#[tokio::test]
 async fn it_begins_where_it_is_told() {
     for (start, expected) in [
         (Start::TrimHorizon, &["before", "after"][..]),
@@ -426,8 +466,8 @@ async fn lanes_run_side_by_side_and_the_checkpoint_waits_for_the_slower() {
     kinesis.put("a", keys[0], "slow");
     fixture.events.start_polling(mapping(Reading { lanes: 2, ..reading() }));
     fixture.fake.wait_for("f", 1).await;
-    kinesis.put("a", other, "fast");
     kinesis.put("a", keys[0], "behind");
+    kinesis.put("a", other, "fast");
     fixture.fake.wait_for("f", 2).await;
     assert_eq!(seen(&fixture), [["slow"], ["fast"]]);
     assert_eq!(lock(&fixture.progress.now).positions["a"], Position::Begin);
@@ -570,10 +610,7 @@ async fn a_window_closes_when_its_time_is_over() {
 async fn the_latest_of_a_table_is_not_lost_between_two_pollers() {
     let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
     kinesis.put_of("a", "k", "before", now() - 10_000);
-    let table = "arn:aws:dynamodb:eu-west-1:123456789012:table/t/stream/2026";
-    let stream = StreamArn::parse(table).unwrap();
-    let source = Source::Stream { stream, reading: Reading { start: Start::Latest, ..reading() } };
-    let mapping = Mapping { source, ..mapping(reading()) };
+    let mapping = table(Start::Latest);
     fixture.events.start_polling(mapping.clone());
     let read = |state: &State| state.asked.contains_key("GetRecords");
     kinesis.wait_until("a read", read).await;
@@ -584,10 +621,37 @@ async fn the_latest_of_a_table_is_not_lost_between_two_pollers() {
     fixture.events.start_polling(mapping);
     kept_until(&fixture, "a", after(2)).await;
     assert_eq!((asked("LATEST"), asked("TRIM_HORIZON")), (Some(1), Some(1)));
-    let seen = fixture.fake.seen_by("f");
-    let event: Value = serde_json::from_str(&seen[0].1).unwrap();
-    assert_eq!((seen.len(), event["Records"].as_array().unwrap().len()), (1, 1));
-    assert_eq!(event["Records"][0]["eventName"], "between");
+    assert_eq!(names(&fixture), [["between"]]);
+}
+
+#[tokio::test]
+async fn the_latest_of_a_table_outlives_its_iterator() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    fixture.events.start_polling(table(Start::Latest));
+    let read = |state: &State| state.asked.contains_key("GetRecords");
+    kinesis.wait_until("a read", read).await;
+    let expired = (1, 400, r#"{"__type":"ExpiredIteratorException"}"#);
+    kinesis.change(|state| state.instead.insert("GetRecords", expired));
+    kinesis.put("a", "k", "meanwhile");
+    kept_until(&fixture, "a", after(1)).await;
+    assert_eq!(names(&fixture), [["meanwhile"]]);
+}
+
+/// The `eventName`s of each batch of a table.
+fn names(fixture: &Fixture) -> Vec<Vec<String>> {
+    let batches = fixture.fake.seen_by("f").into_iter().map(|(_, payload)| {
+        let event: Value = serde_json::from_str(&payload).unwrap();
+        let records = event["Records"].as_array().unwrap();
+        records.iter().map(|record| record["eventName"].as_str().unwrap().to_owned()).collect()
+    });
+    batches.collect()
+}
+
+fn table(start: Start) -> Mapping {
+    let table = "arn:aws:dynamodb:eu-west-1:123456789012:table/t/stream/2026";
+    let stream = StreamArn::parse(table).unwrap();
+    let source = Source::Stream { stream, reading: Reading { start, ..reading() } };
+    Mapping { source, ..mapping(reading()) }
 }
 
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
