@@ -13,17 +13,19 @@ mod create;
 mod delete;
 mod get;
 mod list;
+mod progress;
 mod settings;
 mod update;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use coldframe_core::source::{Mapping, QueueArn};
+use coldframe_core::source::{Mapping, Source};
 use coldframe_store::{FunctionKey, MappingRecord, Transition};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::settings::SourceArn;
 use crate::function::{Named, resolve};
 use crate::policy::not_found;
 use crate::{Call, Caller, Error, Service, blocking};
@@ -31,8 +33,13 @@ use crate::{Call, Caller, Error, Service, blocking};
 /// Between attempts to bring a transition to its end.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
-/// AWS has `User action` for streams.
-const REASON: &str = "USER_INITIATED";
+/// `StateTransitionReason`
+fn reason(record: &MappingRecord) -> &'static str {
+    match SourceArn::parse(&record.source) {
+        Some(SourceArn::Stream(_)) => "User action",
+        _ => "USER_INITIATED",
+    }
+}
 
 /// `arn:aws:lambda:REGION:ACCOUNT:event-source-mapping:ID`
 fn arn_of(id: Uuid, record: &MappingRecord) -> String {
@@ -66,7 +73,7 @@ fn shown(id: Uuid, record: &MappingRecord) -> Value {
     // Exact to the millisecond.
     shown["LastModified"] = json!(record.last_modified_ms as f64 / 1000.0);
     shown["State"] = json!(state);
-    shown["StateTransitionReason"] = json!(REASON);
+    shown["StateTransitionReason"] = json!(reason(record));
     shown
 }
 
@@ -81,7 +88,7 @@ fn in_use(verb: &str) -> Error {
     )
 }
 
-/// The other mapping of the same queue and function, if there is one.
+/// The other mapping of the same source and function, if there is one.
 fn check_single(
     id: Uuid,
     record: &MappingRecord,
@@ -95,11 +102,17 @@ fn check_single(
     });
     let Some((twin, _)) = twin else { return Ok(()) };
     let (source, name) = (&record.source, &record.function.name);
+    let both = match SourceArn::parse(source) {
+        Some(SourceArn::Stream(_)) => format!(
+            "The event source arn (\" {source} \") and function (\" {name} \") provided mapping already exists."
+        ),
+        _ => format!(
+            "An event source mapping with SQS arn (\" {source} \") and function (\" {name} \") already exists."
+        ),
+    };
     Err(Error::new(
         "ResourceConflictException",
-        format!(
-            "An event source mapping with SQS arn (\" {source} \") and function (\" {name} \") already exists. Please update or delete the existing mapping with UUID {twin}"
-        ),
+        format!("{both} Please update or delete the existing mapping with UUID {twin}"),
     ))
 }
 
@@ -126,24 +139,33 @@ fn polled(id: Uuid, record: &MappingRecord) -> Option<Mapping> {
     if !record.enabled {
         return None;
     }
+    let (source, batch_size) = match SourceArn::parse(&record.source)? {
+        SourceArn::Queue(queue) => {
+            let concurrency_max = number(&setting("ScalingConfig")["MaximumConcurrency"]);
+            (Source::Queue { queue, concurrency_max }, settings::queue::BATCH_SIZE)
+        }
+        SourceArn::Stream(stream) => {
+            let reading = settings::stream::reading(&record.settings);
+            (Source::Stream { stream, reading }, settings::stream::BATCH_SIZE)
+        }
+    };
     Some(Mapping {
         id,
-        queue: QueueArn::parse(&record.source)?,
+        source,
         function: record.function.arn(),
         qualifier: record.qualifier.clone(),
-        batch_size: number(setting("BatchSize")).unwrap_or(settings::BATCH_SIZE),
+        batch_size: number(setting("BatchSize")).unwrap_or(batch_size),
         window: Duration::from_secs(
             setting("MaximumBatchingWindowInSeconds").as_u64().unwrap_or_default(),
         ),
         reports_failures: types
             .is_some_and(|types| types.iter().any(|one| one == "ReportBatchItemFailures")),
         filters: filters.into_iter().flatten().map(settings::pattern).collect(),
-        concurrency_max: number(&setting("ScalingConfig")["MaximumConcurrency"]),
     })
 }
 
 impl Service {
-    /// From now on the queues of enabled mappings are polled, and what the last end has cut off is
+    /// From now on the sources of enabled mappings are polled, and what the last end has cut off is
     /// brought to its end. Called once, when functions can run.
     pub fn start_sources(self: &Arc<Self>) {
         for (id, record) in self.store.mappings() {

@@ -20,14 +20,12 @@ import unittest
 import uuid
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
 import schema
 from services import Moto
+from sources import APP, Collector, refused
 from support import (
     DEADLINE_S,
     REGION,
-    LineServer,
     Service,
     client_of,
     deploy,
@@ -47,64 +45,9 @@ KILLS = int(os.environ.get("COLDFRAME_ESM_KILLS", "5"))
 # Polls that wait for a second; after a failure the next one in 100 ms.
 FAST = ("--sqs-wait", "1s", "--async-retry-scale", "0.1")
 
-# Tells the collector what it got, and does what the answer says.
-APP = """
-import json, os, socket
-
-VERSION = "one"
-
-def handler(event, context):
-    told = {"event": event, "function": context.function_name, "version": VERSION,
-            "arn": context.invoked_function_arn, "request": context.aws_request_id}
-    with socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))) as collector:
-        collector.sendall(json.dumps(told).encode() + b"\\n")
-        answer = json.loads(collector.makefile().readline())
-    if "raise" in answer:
-        raise ValueError(answer["raise"])
-    return answer.get("return")
-"""
-
-
-class Collector(LineServer):
-    """Where functions tell of their batches. `acts`: what each does with one, by name."""
-
-    def __init__(self):
-        self.batches = []
-        self.acts = {}
-        self.changed = threading.Condition()
-        super().__init__(self.told)
-
-    def told(self, told):
-        told["bodies"] = [record["body"] for record in told["event"]["Records"]]
-        with self.changed:
-            self.batches.append(told)
-            self.changed.notify_all()
-            act = self.acts.get(told["function"])
-        return act(told["event"]["Records"]) if act else {}
-
-    def of(self, function):
-        with self.changed:
-            return [one for one in self.batches if one["function"] == function]
-
-    def bodies(self, function):
-        return [body for one in self.of(function) for body in one["bodies"]]
-
-    def wait(self, function, condition, deadline_s=DEADLINE_S):
-        """Waits until the function's bodies are as they should be; its batches."""
-        with self.changed:
-            there = self.changed.wait_for(lambda: condition(self.bodies(function)), deadline_s)
-            found = self.of(function)
-            bodies = [one["bodies"] for one in found]
-            assert there, f"{len(found)} batches of {function}: {bodies}; {service.stderr()}"
-            return found
-
-    def wait_for(self, function, *bodies):
-        return self.wait(function, lambda found: set(bodies) <= set(found))
-
-
 def setUpModule():
     global collector, moto, sqs, variables, service, client, seen
-    collector = Collector()
+    collector = Collector(lambda record: record["body"], lambda: service.stderr())
     moto = Moto().__enter__()
     sqs = moto.client("sqs")
     variables = {
@@ -185,13 +128,6 @@ def connect(queue, name, client=None, **config):
     )
     wait_for(made["UUID"], "Enabled" if config.get("Enabled", True) else "Disabled", client)
     return made["UUID"]
-
-
-def refused(test, code, text, call, **arguments):
-    with test.assertRaises(ClientError) as caught:
-        call(**arguments)
-    error = caught.exception.response["Error"]
-    test.assertEqual((error["Code"], error["Message"]), (code, text))
 
 
 INVALID = "InvalidParameterValueException"
@@ -292,17 +228,11 @@ class Configuration(unittest.TestCase):
         check("Function does not exist", FunctionName=f"{name}:absent")
         check("Unrecognized event source.", EventSourceArn=None)
         check("Unrecognized event source.", EventSourceArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:t")
-        stream = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/s"
+        broker = f"arn:aws:mq:{REGION}:{ACCOUNT}:broker:b:1"
         check(
-            "1 validation error detected: Value null at 'startingPosition' failed to satisfy"
-            " constraint: Member must not be null.",
-            EventSourceArn=stream,
-        )
-        check(
-            "An event source mapping of Kinesis is not supported by this server",
+            "An event source mapping of Amazon MQ is not supported by this server",
             "NotImplementedException",
-            EventSourceArn=stream,
-            StartingPosition="LATEST",
+            EventSourceArn=broker,
         )
         check(
             "Error occurred while ReceiveMessage. SQS Error Code:"

@@ -15,13 +15,15 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(30), answer_bytes: 256
 /// Of an answer that is an error, bytes shown.
 const SHOWN_BYTES_MAX: usize = 500;
 
-/// A service that destinations lie in.
+/// A service that destinations or sources lie in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Sqs,
     Sns,
     EventBridge,
     S3,
+    Kinesis,
+    DynamoDbStreams,
 }
 
 impl Service {
@@ -31,6 +33,8 @@ impl Service {
             Self::Sns => "SNS",
             Self::EventBridge => "EventBridge",
             Self::S3 => "S3",
+            Self::Kinesis => "Kinesis",
+            Self::DynamoDbStreams => "DynamoDB Streams",
         }
     }
 
@@ -40,6 +44,8 @@ impl Service {
             Self::Sns => "sns",
             Self::EventBridge => "events",
             Self::S3 => "s3",
+            Self::Kinesis => "kinesis",
+            Self::DynamoDbStreams => "dynamodb",
         }
     }
 
@@ -50,6 +56,20 @@ impl Service {
             Self::Sns => "--sns-endpoint",
             Self::EventBridge => "--eventbridge-endpoint",
             Self::S3 => "--s3-endpoint",
+            Self::Kinesis => "--kinesis-endpoint",
+            Self::DynamoDbStreams => "--dynamodb-streams-endpoint",
+        }
+    }
+
+    /// The same in the environment: AWS's name.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+            Self::Sns => "AWS_ENDPOINT_URL_SNS",
+            Self::EventBridge => "AWS_ENDPOINT_URL_EVENTBRIDGE",
+            Self::S3 => "AWS_ENDPOINT_URL_S3",
+            Self::Kinesis => "AWS_ENDPOINT_URL_KINESIS",
+            Self::DynamoDbStreams => "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
         }
     }
 }
@@ -61,6 +81,8 @@ pub struct Endpoints {
     pub sns: Option<Endpoint>,
     pub eventbridge: Option<Endpoint>,
     pub s3: Option<Endpoint>,
+    pub kinesis: Option<Endpoint>,
+    pub dynamodb_streams: Option<Endpoint>,
 }
 
 impl Endpoints {
@@ -70,9 +92,11 @@ impl Endpoints {
             Service::Sns => &self.sns,
             Service::EventBridge => &self.eventbridge,
             Service::S3 => &self.s3,
+            Service::Kinesis => &self.kinesis,
+            Service::DynamoDbStreams => &self.dynamodb_streams,
         };
-        let (name, flag) = (service.name(), service.flag());
-        endpoint.as_ref().ok_or(Error::NoEndpoint { name, flag })
+        let (name, flag, variable) = (service.name(), service.flag(), service.variable());
+        endpoint.as_ref().ok_or(Error::NoEndpoint { name, flag, variable })
     }
 }
 
@@ -80,7 +104,7 @@ impl Endpoints {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("no endpoint of {name} is configured: {flag} does")]
-    NoEndpoint { name: &'static str, flag: &'static str },
+    NoEndpoint { name: &'static str, flag: &'static str, variable: &'static str },
     #[error("{0} is no destination that can be spoken to")]
     NoDestination(String),
     #[error("the service of {flag} cannot be used")]

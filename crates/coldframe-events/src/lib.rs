@@ -31,6 +31,7 @@ use coldframe_core::asynchronous::{
 use coldframe_core::error::chain;
 use coldframe_core::invoke::Invoker;
 use coldframe_core::observe::{Measured, Metric, Observer};
+use coldframe_core::source::Progress;
 use coldframe_core::{BoxFuture, Destination, FunctionArn};
 use coldframe_store::queue::{Event, Millis, Queue, Signal, Work};
 use coldframe_store::{FunctionKey, Store};
@@ -79,10 +80,11 @@ pub(crate) struct Shared {
     sources: source::Sources,
 }
 
-/// Who knows functions, and who runs them.
+/// Who knows functions, who runs them, and who keeps how far streams are done.
 pub(crate) struct World {
     pub(crate) functions: Arc<dyn Functions>,
     pub(crate) invoker: Arc<dyn Invoker>,
+    pub(crate) progress: Arc<dyn Progress>,
 }
 
 /// A function, and the alias or number it is called by.
@@ -134,8 +136,13 @@ impl Events {
     }
 
     /// From now on events run, and mappings may be started. Called once, in an event loop.
-    pub fn start(&self, functions: Arc<dyn Functions>, invoker: Arc<dyn Invoker>) {
-        let world = Arc::new(World { functions, invoker });
+    pub fn start(
+        &self,
+        functions: Arc<dyn Functions>,
+        invoker: Arc<dyn Invoker>,
+        progress: Arc<dyn Progress>,
+    ) {
+        let world = Arc::new(World { functions, invoker, progress });
         self.shared.sources.open(world.clone());
         tokio::spawn(poller::poll(self.shared.clone(), world));
     }

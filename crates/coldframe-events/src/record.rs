@@ -112,7 +112,7 @@ fn raw(bytes: &[u8]) -> Box<RawValue> {
 }
 
 /// `2025-11-24T23:11:08.123Z`
-fn timestamp(at: Millis) -> String {
+pub(crate) fn timestamp(at: Millis) -> String {
     strftime(at, "%Y-%m-%dT%H:%M:%S%.3fZ")
 }
 

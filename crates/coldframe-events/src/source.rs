@@ -1,4 +1,5 @@
-//! Event source mappings (service-api.md §7): queues are polled, functions get what lies there.
+//! Event source mappings (service-api.md §7): queues and streams are polled, functions get what lies
+//! there. Of queues here, of streams in [`stream`].
 //!
 //! ```text
 //! queue ─► receive, long ─► filters ─► batch, by size and window ─► Invoker ─┬─► delete what is done
@@ -13,26 +14,30 @@
 mod batch;
 mod filter;
 mod pace;
+mod polled;
 mod poller;
 mod queue;
 mod response;
+mod stream;
+mod trouble;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use coldframe_core::BoxFuture;
-use coldframe_core::source::{EventSources, InvalidPattern, Mapping, QueueArn, SourceError};
+use coldframe_core::source::{
+    EventSources, InvalidPattern, Mapping, QueueArn, Source, SourceError, StreamArn, StreamKind,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::filter::Pattern;
+use self::filter::{DataField, Pattern};
+use self::polled::Polled;
 use self::poller::Poller;
 use self::queue::Queue;
+use self::stream::StreamPoller;
 use crate::{Events, World, lock};
-
-/// Where the data of a message lie, for patterns.
-const DATA: &str = "body";
 
 /// How far a poller has come with its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +89,18 @@ fn enter(phase: &watch::Sender<Phase>, next: Phase) {
     });
 }
 
+/// Whether polls may begin.
+fn runs(phase: &watch::Receiver<Phase>) -> bool {
+    // Whoever could tell it to stop is gone: another has taken its place.
+    phase.has_changed().is_ok() && *phase.borrow() == Phase::Run
+}
+
+/// Resolves when none may any more.
+async fn ends(phase: &mut watch::Receiver<Phase>) {
+    // Gone is as good as told.
+    let _ = phase.wait_for(|phase| *phase != Phase::Run).await;
+}
+
 impl EventSources for Events {
     fn visibility_timeout<'a>(
         &'a self,
@@ -93,8 +110,16 @@ impl EventSources for Events {
         Box::pin(async move { queue.visibility_timeout().await })
     }
 
-    fn check_pattern(&self, pattern: &str) -> Result<(), InvalidPattern> {
-        Pattern::parse(pattern, DATA).map(drop)
+    fn check_stream<'a>(&'a self, stream: &'a StreamArn) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(stream::check(&self.shared.options, stream))
+    }
+
+    fn check_pattern(
+        &self,
+        source: Option<StreamKind>,
+        pattern: &str,
+    ) -> Result<(), InvalidPattern> {
+        Pattern::parse(pattern, DataField::of(source)).map(drop)
     }
 
     fn start_polling(&self, mapping: Mapping) {
@@ -104,7 +129,11 @@ impl EventSources for Events {
             return;
         };
         // Checked when the mapping was made; what can't be read lets nothing pass.
-        let filters = mapping.filters.iter().filter_map(|text| Pattern::parse(text, DATA).ok());
+        let of = DataField::of(match &mapping.source {
+            Source::Queue { .. } => None,
+            Source::Stream { stream, .. } => Some(stream.kind),
+        });
+        let filters = mapping.filters.iter().filter_map(|text| Pattern::parse(text, of).ok());
         let filters: Vec<Pattern> = filters.collect();
         if filters.len() < mapping.filters.len() {
             tracing::error!(mapping = %mapping.id, "a filter cannot be read: nothing is polled");
@@ -120,8 +149,16 @@ impl EventSources for Events {
             }
             pollers.insert(id, Arc::new(phase));
         }
-        let poller = Poller::new(self.shared.clone(), world.clone(), mapping, filters, watched);
-        tokio::spawn(poller.run());
+        let source = mapping.source.clone();
+        let polled = Polled { shared: self.shared.clone(), world: world.clone(), mapping, filters };
+        match source {
+            Source::Queue { queue, concurrency_max } => {
+                tokio::spawn(Poller::new(polled, queue, concurrency_max, watched).run())
+            }
+            Source::Stream { stream, reading } => {
+                tokio::spawn(StreamPoller::new(polled, stream, reading, watched).run())
+            }
+        };
     }
 
     fn stop_polling(&self, id: Uuid) -> BoxFuture<'_, ()> {

@@ -1,6 +1,7 @@
 //! The room between a real queue and made-up functions.
 
 use std::collections::HashMap;
+use std::sync::Condvar;
 use std::time::Duration;
 
 use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
@@ -8,6 +9,7 @@ use coldframe_core::invoke::{
     Answer, ConcurrencyPlan, Invocation, ProvisionedState, Refusal, StreamedAnswer,
 };
 use coldframe_core::observe::Listener;
+use coldframe_core::source::{NotNoted, Position, Positions, Processed};
 use coldframe_core::{
     AccountId, EnvironmentId, FunctionVersion, LogFormat, MemorySize, RequestId, Runtime, Tracing,
 };
@@ -195,6 +197,67 @@ pub(crate) struct Fixture {
     pub(crate) fake: Arc<Fake>,
     store: Store,
     pub(crate) measures: Arc<Measures>,
+    pub(crate) progress: Arc<Kept>,
+}
+
+/// Keeps how far streams are done.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) now: Mutex<Noted>,
+    changed: Notify,
+    /// While true, the disk takes its time.
+    held: (Mutex<bool>, Condvar),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Noted {
+    pub(crate) positions: Positions,
+    pub(crate) processed: Option<Processed>,
+    pub(crate) writes: usize,
+    /// The disk fails so often.
+    pub(crate) refuse: usize,
+}
+
+impl Kept {
+    pub(crate) fn hold(&self, held: bool) {
+        *lock(&self.held.0) = held;
+        self.held.1.notify_all();
+    }
+
+    pub(crate) async fn wait_until(&self, shard: &str, position: &Position) {
+        let reached = async {
+            loop {
+                let changed = self.changed.notified();
+                if lock(&self.now).positions.get(shard) == Some(position) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        let found = lock(&self.now).positions.clone();
+        reached.unwrap_or_else(|_| panic!("{shard} isn't {position:?}: {found:?}"));
+    }
+}
+
+impl Progress for Kept {
+    fn positions(&self, _: Uuid) -> Positions {
+        lock(&self.now).positions.clone()
+    }
+
+    fn keep(&self, _: Uuid, positions: Positions, processed: Processed) -> Result<(), NotNoted> {
+        drop(self.held.1.wait_while(lock(&self.held.0), |held| *held).unwrap());
+        let mut now = lock(&self.now);
+        now.writes += 1;
+        if now.refuse > 0 {
+            now.refuse -= 1;
+            return Err(NotNoted(Arc::new(coldframe_store::Error::Closed)));
+        }
+        (now.positions, now.processed) = (positions, Some(processed));
+        drop(now);
+        self.changed.notify_waiters();
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -254,12 +317,12 @@ pub(crate) fn options(concurrency: usize, time_scale: f64) -> Options {
 pub(crate) fn fixture_with(store: Store, options: Options) -> Fixture {
     let measures = Arc::<Measures>::default();
     let events = Events::open(&store, options, measures.clone()).unwrap();
-    Fixture { events, fake: Arc::default(), store, measures }
+    Fixture { events, fake: Arc::default(), store, measures, progress: Arc::default() }
 }
 
 impl Fixture {
     pub(crate) fn start(&self) {
-        self.events.start(self.fake.clone(), self.fake.clone());
+        self.events.start(self.fake.clone(), self.fake.clone(), self.progress.clone());
     }
 
     async fn send(&self, name: &str, payload: &str) -> RequestId {

@@ -28,6 +28,9 @@ pub struct MappingRecord {
     pub settings: BTreeMap<String, Value>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Of a stream: how far each shard is done, by its id, as its poller writes it.
+    #[serde(default)]
+    pub shards: BTreeMap<String, String>,
 }
 
 /// A state on the way to another one (service-api.md §7.1).
@@ -93,6 +96,7 @@ mod tests {
             last_modified_ms: 1_700_000_000_000,
             settings: BTreeMap::from([("BatchSize".into(), 10.into())]),
             tags: BTreeMap::new(),
+            shards: BTreeMap::new(),
         }
     }
 
@@ -132,5 +136,11 @@ mod tests {
             "qualifier":"live","source":"arn:aws:sqs:eu-west-1:123456789012:q","enabled":true,
             "transition":"Creating","last_modified_ms":1700000000000,"settings":{"BatchSize":10}}"#;
         assert_eq!(serde_json::from_str::<MappingRecord>(text).unwrap(), record("a"));
+        let read = MappingRecord {
+            shards: BTreeMap::from([("shardId-0".into(), "after:49".into())]),
+            ..record("a")
+        };
+        let text = text.replace("}}", r#"},"shards":{"shardId-0":"after:49"}}"#);
+        assert_eq!(serde_json::from_str::<MappingRecord>(&text).unwrap(), read);
     }
 }

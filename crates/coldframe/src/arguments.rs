@@ -128,8 +128,9 @@ pub(crate) struct Service {
 /// Asynchronous invocation.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Events {
-    /// Multiplies the times between attempts of asynchronous invocations and the age that events may
-    /// reach: 0.01 makes a retry after a minute one after 600 ms. For tests.
+    /// Multiplies the times between attempts of asynchronous invocations and of batches of event
+    /// source mappings, and the age that events and records may reach: 0.01 makes a retry after a
+    /// minute one after 600 ms. For tests.
     #[arg(long, default_value_t = 1.0, value_parser = scale, value_name = "FACTOR")]
     pub(crate) async_retry_scale: f64,
     /// Where SQS is, for event source mappings, destinations and dead letters.
@@ -141,6 +142,12 @@ pub(crate) struct Events {
     /// Where EventBridge is, for destinations.
     #[arg(long, env = "AWS_ENDPOINT_URL_EVENTBRIDGE", value_name = "URL")]
     pub(crate) eventbridge_endpoint: Option<coldframe_client::Endpoint>,
+    /// Where Kinesis is, for event source mappings.
+    #[arg(long, env = "AWS_ENDPOINT_URL_KINESIS", value_name = "URL")]
+    pub(crate) kinesis_endpoint: Option<coldframe_client::Endpoint>,
+    /// Where DynamoDB Streams are, for event source mappings.
+    #[arg(long, env = "AWS_ENDPOINT_URL_DYNAMODB_STREAMS", value_name = "URL")]
+    pub(crate) dynamodb_streams_endpoint: Option<coldframe_client::Endpoint>,
     /// How long a poll waits at a queue of an event source mapping, as long as a mapping takes to be
     /// disabled: whole seconds, 20 at most.
     #[arg(long, default_value = "20s", value_parser = sqs_wait, value_name = "TIME")]
@@ -189,6 +196,8 @@ impl Service {
                 sqs_endpoint: None,
                 sns_endpoint: None,
                 eventbridge_endpoint: None,
+                kinesis_endpoint: None,
+                dynamodb_streams_endpoint: None,
                 sqs_wait: Duration::from_secs(20),
             },
         }

@@ -152,7 +152,7 @@ impl Service {
                 .context("cannot read the store")?;
         api.fetch_from(Arc::new(S3::new(options.s3_endpoint.clone(), client)));
         let api = Arc::new(api);
-        events.start(api.clone(), invoker);
+        events.start(api.clone(), invoker, api.clone());
         api.clear_away();
         api.start_sources();
         if !instance.ephemeral {
@@ -213,6 +213,8 @@ fn events(
             sns: given.sns_endpoint.clone(),
             eventbridge: given.eventbridge_endpoint.clone(),
             s3: options.s3_endpoint.clone(),
+            kinesis: given.kinesis_endpoint.clone(),
+            dynamodb_streams: given.dynamodb_streams_endpoint.clone(),
         },
         client,
         // Most services of one's own take any.

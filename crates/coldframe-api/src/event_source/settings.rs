@@ -1,38 +1,61 @@
 //! What a mapping may be told: defaults, rules, and the sources there are (service-api.md §7.1).
 
+pub(super) mod queue;
+pub(super) mod stream;
+
 use std::collections::BTreeMap;
 
-use coldframe_core::source::{EventSources, QueueArn};
+use coldframe_core::source::{EventSources, QueueArn, StreamArn, StreamKind};
 use serde_json::{Value, json};
 
 use crate::Error;
 
-/// Messages of one invocation, unless told.
-pub(super) const BATCH_SIZE: usize = 10;
-
-/// Messages of one invocation that need no window.
-const BATCH_SIZE_AT_ONCE: u64 = 10;
-
 /// Filters of one mapping (service-api.md §0.3).
 const FILTERS_MAX: usize = 5;
 
-type Settings = BTreeMap<String, Value>;
+pub(super) type Settings = BTreeMap<String, Value>;
 
-/// What is echoed though it wasn't given.
-pub(super) fn defaults() -> Settings {
-    let defaults = [
-        ("BatchSize", json!(BATCH_SIZE)),
-        ("MaximumBatchingWindowInSeconds", json!(0)),
-        ("FunctionResponseTypes", json!([])),
-    ];
-    defaults.map(|(name, value)| (name.to_owned(), value)).into()
+/// Where the events of a mapping come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SourceArn {
+    Queue(QueueArn),
+    Stream(StreamArn),
 }
 
-/// The queue that a request names.
+impl SourceArn {
+    /// `None` if the ARN is none of a source that this server polls.
+    pub(super) fn parse(arn: &str) -> Option<Self> {
+        let stream = || StreamArn::parse(arn).map(Self::Stream);
+        QueueArn::parse(arn).map(Self::Queue).or_else(stream)
+    }
+
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Queue(queue) => &queue.text,
+            Self::Stream(stream) => &stream.text,
+        }
+    }
+
+    /// What is echoed though it wasn't given.
+    pub(super) fn defaults(&self) -> Settings {
+        let of_its_kind = match self {
+            Self::Queue(_) => queue::defaults(),
+            Self::Stream(_) => stream::defaults(),
+        };
+        let mut defaults = Settings::from([
+            ("MaximumBatchingWindowInSeconds".to_owned(), json!(0)),
+            ("FunctionResponseTypes".to_owned(), json!([])),
+        ]);
+        defaults.extend(of_its_kind.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        defaults
+    }
+}
+
+/// The source that a request names, and where it is to be read from.
 ///
 /// # Errors
 /// If it names none: another source, which this server doesn't know, or nothing.
-pub(super) fn queue(given: &Value) -> Result<QueueArn, Error> {
+pub(super) fn source(given: &Value) -> Result<SourceArn, Error> {
     let is_given = |name: &str| !given[name].is_null();
     let unsupported =
         |source: &str| Err(Error::not_implemented(&format!("An event source mapping of {source}")));
@@ -46,110 +69,96 @@ pub(super) fn queue(given: &Value) -> Result<QueueArn, Error> {
     }
     let unknown = || Error::invalid("Unrecognized event source.");
     let arn = given["EventSourceArn"].as_str().ok_or_else(unknown)?;
-    if let Some(queue) = QueueArn::parse(arn) {
-        if is_given("StartingPosition") {
-            return Err(Error::invalid(format!(
-                "Unsupported starting position for arn type: {arn}"
-            )));
+    match SourceArn::parse(arn) {
+        Some(SourceArn::Queue(_)) if is_given("StartingPosition") => {
+            return Err(unsupported_start(arn));
         }
-        return Ok(queue);
+        Some(SourceArn::Stream(stream)) => {
+            stream::check_start(&stream, given)?;
+            return Ok(SourceArn::Stream(stream));
+        }
+        Some(queue) => return Ok(queue),
+        None => {}
     }
-    let service = arn.split(':').nth(2).unwrap_or_default();
-    let source = match service {
-        "kinesis" => "Kinesis",
-        "dynamodb" => "DynamoDB Streams",
-        "kafka" => "Amazon MSK",
-        "mq" => "Amazon MQ",
-        "rds" => "Amazon DocumentDB",
-        _ => return Err(unknown()),
-    };
-    if matches!(service, "kinesis" | "dynamodb") {
-        if !is_given("StartingPosition") {
-            return Err(Error::invalid(
-                "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: Member must not be null.",
-            ));
-        }
-        if service == "dynamodb" && given["StartingPosition"] == "AT_TIMESTAMP" {
-            return Err(Error::invalid(format!(
-                "Unsupported starting position for arn type: {arn}"
-            )));
-        }
+    match arn.split(':').nth(2).unwrap_or_default() {
+        // Consumers have records pushed to them.
+        "kinesis" if arn.contains("/consumer/") => unsupported("a consumer of a Kinesis stream"),
+        "kafka" => unsupported("Amazon MSK"),
+        "mq" => unsupported("Amazon MQ"),
+        "rds" => unsupported("Amazon DocumentDB"),
+        _ => Err(unknown()),
     }
-    unsupported(source)
 }
+
+fn unsupported_start(arn: &str) -> Error {
+    Error::invalid(format!("Unsupported starting position for arn type: {arn}"))
+}
+
+/// Members that every source may have.
+const MEMBERS: [&str; 7] = [
+    "BatchSize",
+    "MaximumBatchingWindowInSeconds",
+    "FunctionResponseTypes",
+    "FilterCriteria",
+    // Without effect.
+    "KMSKeyArn",
+    "LoggingConfig",
+    "MetricsConfig",
+];
 
 /// Adds what a request gives to what there is.
 ///
 /// # Errors
-/// If a queue can't have it so.
+/// If the source can't have it so.
 pub(super) fn merge(
     settings: &mut Settings,
     given: &Value,
-    queue: &QueueArn,
+    source: &SourceArn,
     sources: &dyn EventSources,
 ) -> Result<(), Error> {
-    let destinations = &given["DestinationConfig"];
-    if destinations.as_object().is_some_and(|sides| !sides.is_empty()) {
-        return Err(unsupported("DestinationConfig"));
-    }
+    let (own, others) = match source {
+        SourceArn::Queue(_) => (&queue::MEMBERS[..], &stream::MEMBERS[..]),
+        SourceArn::Stream(_) => (&stream::MEMBERS[..], &queue::MEMBERS[..]),
+    };
     // By analogy: only the text for destinations is recorded.
-    let of_streams = [
-        "BisectBatchOnFunctionError",
-        "MaximumRecordAgeInSeconds",
-        "MaximumRetryAttempts",
-        "ParallelizationFactor",
-        "TumblingWindowInSeconds",
-    ];
-    if let Some(name) = of_streams.into_iter().find(|name| !given[*name].is_null()) {
+    let is_set = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(members) => !members.is_empty(),
+        _ => true,
+    };
+    if let Some(name) = others.iter().find(|name| is_set(&given[**name])) {
         return Err(unsupported(name));
     }
-    let members = [
-        "BatchSize",
-        "MaximumBatchingWindowInSeconds",
-        "FunctionResponseTypes",
-        "FilterCriteria",
-        "ScalingConfig",
-        // Without effect.
-        "KMSKeyArn",
-        "LoggingConfig",
-        "MetricsConfig",
-        "ProvisionedPollerConfig",
-    ];
-    for name in members {
-        match &given[name] {
+    for name in MEMBERS.iter().chain(own) {
+        match &given[*name] {
             Value::Null => {}
             // Taken away.
-            Value::Object(none) if none.is_empty() => drop(settings.remove(name)),
-            value => drop(settings.insert(name.to_owned(), value.clone())),
+            Value::Object(none) if none.is_empty() => drop(settings.remove(*name)),
+            value => drop(settings.insert((*name).to_owned(), value.clone())),
         }
     }
-    let number = |name: &str| settings.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let (batch_size, window) = (number("BatchSize"), number("MaximumBatchingWindowInSeconds"));
-    if queue.is_fifo() {
-        // Both texts are remembered, not recorded.
-        if window > 0 {
-            return Err(Error::invalid("Batching window is not supported for FIFO queues."));
+    let kind = match source {
+        SourceArn::Queue(queue) => {
+            queue::check(settings, queue)?;
+            None
         }
-        if batch_size > BATCH_SIZE_AT_ONCE {
-            return Err(Error::invalid(
-                "Batch size for FIFO queues must be less than or equal to 10.",
-            ));
+        SourceArn::Stream(stream) => {
+            stream::check(settings)?;
+            Some(stream.kind)
         }
-    }
-    if batch_size > BATCH_SIZE_AT_ONCE && window == 0 {
-        return Err(Error::invalid(
-            "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
-        ));
-    }
-    if settings.contains_key("ScalingConfig") && settings.contains_key("ProvisionedPollerConfig") {
-        return Err(Error::invalid(
-            "ScalingConfig and ProvisionedPollerConfig can not be used together.",
-        ));
-    }
-    check_filters(settings.get("FilterCriteria").unwrap_or(&Value::Null), sources)
+    };
+    check_filters(settings.get("FilterCriteria").unwrap_or(&Value::Null), kind, sources)
 }
 
-fn check_filters(criteria: &Value, sources: &dyn EventSources) -> Result<(), Error> {
+fn number(settings: &Settings, name: &str) -> u64 {
+    settings.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn check_filters(
+    criteria: &Value,
+    kind: Option<StreamKind>,
+    sources: &dyn EventSources,
+) -> Result<(), Error> {
     let filters = criteria["Filters"].as_array().map_or(&[][..], Vec::as_slice);
     if filters.len() > FILTERS_MAX {
         return Err(Error::invalid(format!(
@@ -157,7 +166,7 @@ fn check_filters(criteria: &Value, sources: &dyn EventSources) -> Result<(), Err
             filters.len()
         )));
     }
-    let check = |filter: &Value| sources.check_pattern(&pattern(filter));
+    let check = |filter: &Value| sources.check_pattern(kind, &pattern(filter));
     filters.iter().try_for_each(check).map_err(|error| Error::invalid(error.to_string()))
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use coldframe_core::source::QueueArn;
 use coldframe_store::{FunctionKey, Transition};
 use hyper::StatusCode;
 
+use super::settings::SourceArn;
 use super::{absent, id_of, settings};
 use crate::{Call, Error, Reply, Service};
 
@@ -21,8 +21,8 @@ impl Service {
         };
         let (sources, given) = (self.sources.clone(), call.json.clone());
         let updated = self.change_mapping(&call, "update", move |record| {
-            let queue = QueueArn::parse(&record.source).ok_or_else(absent)?;
-            settings::merge(&mut record.settings, &given, &queue, &*sources)?;
+            let source = SourceArn::parse(&record.source).ok_or_else(absent)?;
+            settings::merge(&mut record.settings, &given, &source, &*sources)?;
             if let Some(named) = named {
                 record.function = FunctionKey::from(&named.arn);
                 record.qualifier = named.qualifier;

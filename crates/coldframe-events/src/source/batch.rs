@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::filter::Pattern;
 use super::queue::{Attribute, Message};
 
-const HEAD: &[u8] = b"{\"Records\":[";
-const TAIL: &[u8] = b"]}";
+/// The event around its records.
+pub(super) const HEAD: &[u8] = b"{\"Records\":[";
+pub(super) const TAIL: &[u8] = b"]}";
 
 /// One record of the event. AWS's order.
 #[derive(Serialize)]
@@ -133,6 +134,7 @@ pub(crate) fn passes(filters: &[Pattern], message: &Message, queue: &QueueArn) -
 mod tests {
     use serde_json::json;
 
+    use super::super::filter::DataField;
     use super::*;
 
     fn queue() -> QueueArn {
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn a_message_passes_by_any_filter() {
         let filters = [r#"{"body":{"a":[1]}}"#, r#"{"attributes":{"SenderId":["you"]}}"#]
-            .map(|text| Pattern::parse(text, "body").unwrap());
+            .map(|text| Pattern::parse(text, DataField::of(None)).unwrap());
         let check = |filters: &[Pattern], body: &str, is: bool| {
             assert_eq!(passes(filters, &message("1", body), &queue()), is, "{body}");
         };

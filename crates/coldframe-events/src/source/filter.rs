@@ -3,7 +3,7 @@
 //! A pattern has the shape of a record. Its keys must all match, of the alternatives in an array
 //! any. Numbers are equal by form: `300` isn't `300.0`.
 
-use coldframe_core::source::InvalidPattern;
+use coldframe_core::source::{InvalidPattern, StreamKind};
 use serde_json::{Map, Value};
 
 /// Depth of a pattern: each level is a level of the program's stack.
@@ -18,6 +18,26 @@ pub(crate) struct Pattern {
     /// What the record around its data must be.
     metadata: Fields,
     data: Option<Data>,
+}
+
+/// Where a source's data lie in its records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataField {
+    pub(crate) name: &'static str,
+    /// Patterns may ask for text (service-api.md §7.6, second table).
+    pub(crate) may_be_text: bool,
+}
+
+impl DataField {
+    /// Of a queue's messages, or of a stream's records.
+    pub(crate) fn of(source: Option<StreamKind>) -> Self {
+        let (name, may_be_text) = match source {
+            None => ("body", true),
+            Some(StreamKind::Kinesis) => ("data", false),
+            Some(StreamKind::DynamoDb) => ("dynamodb", false),
+        };
+        Self { name, may_be_text }
+    }
 }
 
 /// What a message's body must be.
@@ -66,17 +86,18 @@ enum Comparison {
 }
 
 impl Pattern {
-    /// Reads the pattern of a source whose data lie in the field `data`.
+    /// Reads the pattern of a source whose data lie in a field of this name.
     ///
     /// # Errors
-    /// If it is no JSON object, or has an operator that isn't Lambda's.
-    pub(crate) fn parse(text: &str, data: &str) -> Result<Self, InvalidPattern> {
+    /// If it is no JSON object, has an operator that isn't Lambda's, or asks a stream's data for
+    /// text.
+    pub(crate) fn parse(text: &str, of: DataField) -> Result<Self, InvalidPattern> {
         let pattern: Value = serde_json::from_str(text).map_err(|_| InvalidPattern)?;
         let Value::Object(mut pattern) = pattern else { return Err(InvalidPattern) };
-        let data = match pattern.remove(data) {
+        let data = match pattern.remove(of.name) {
             None => None,
             Some(Value::Object(within)) => Some(Data::Json(Fields::read(&within, 1)?)),
-            Some(Value::Array(rules)) => Some(Data::Text(rules_of(&rules)?)),
+            Some(Value::Array(rules)) if of.may_be_text => Some(Data::Text(rules_of(&rules)?)),
             Some(_) => return Err(InvalidPattern),
         };
         Ok(Self { metadata: Fields::read(&pattern, 0)?, data })

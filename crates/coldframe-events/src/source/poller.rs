@@ -3,29 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coldframe_core::asynchronous::{AsyncTarget, NoTarget};
+use coldframe_core::asynchronous::NoTarget;
 use coldframe_core::error::chain;
-use coldframe_core::invoke::{Answer, Invocation, Refusal};
+use coldframe_core::invoke::{Answer, Refusal};
 use coldframe_core::limits::REQUEST_PAYLOAD_BYTES_MAX;
 use coldframe_core::lineage::{self, HOPS_MAX};
 use coldframe_core::observe::Metric;
-use coldframe_core::source::Mapping;
+use coldframe_core::source::{Mapping, QueueArn};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use super::Phase;
 use super::batch::{Batch, Item, passes};
-use super::filter::Pattern;
 use super::pace::Pace;
+use super::polled::Polled;
 use super::queue::{MESSAGES_MAX, Message, Queue};
 use super::response::{Verdict, verdict};
+use super::trouble::{Failures, milliseconds};
+use super::{Phase, runs};
 use crate::client::Error;
 use crate::policy::back_off;
-use crate::{Shared, World};
-
-/// Longest wait after failures in a row: 2⁵ s.
-const DOUBLINGS_MAX: u32 = 5;
 
 /// A poll that brings nothing takes so long at least, also where a server knows no long ones.
 const EMPTY_MIN: Duration = Duration::from_secs(1);
@@ -41,16 +37,13 @@ pub(crate) struct Poller {
     phase: watch::Receiver<Phase>,
     running: JoinSet<Ended>,
     pace: Pace,
-    /// Failures in a row. The first is told.
-    failures: u32,
+    failures: Failures,
 }
 
 /// What a poller and its batches share.
 struct About {
-    shared: Arc<Shared>,
-    world: Arc<World>,
-    mapping: Mapping,
-    filters: Vec<Pattern>,
+    polled: Polled,
+    queue: QueueArn,
 }
 
 /// How a batch ended.
@@ -77,20 +70,19 @@ enum Trouble {
 
 impl Poller {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        world: Arc<World>,
-        mapping: Mapping,
-        filters: Vec<Pattern>,
+        polled: Polled,
+        queue: QueueArn,
+        concurrency_max: Option<usize>,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        let pace = Pace::new(mapping.concurrency_max, Instant::now());
-        let about = Arc::new(About { shared, world, mapping, filters });
-        Self { about, phase, running: JoinSet::new(), pace, failures: 0 }
+        let pace = Pace::new(concurrency_max, Instant::now());
+        let about = Arc::new(About { polled, queue });
+        Self { about, phase, running: JoinSet::new(), pace, failures: Failures::default() }
     }
 
     /// Until it is told to stop; what runs then, ends first.
     pub(crate) async fn run(mut self) {
-        while self.runs() {
+        while runs(&self.phase) {
             while let Some(ended) = self.running.try_join_next() {
                 self.note(ended.ok());
             }
@@ -100,7 +92,7 @@ impl Poller {
             }
             let mut held = Held::default();
             let received = self.receive(&mut held).await;
-            if received.is_ok() && self.runs() {
+            if received.is_ok() && runs(&self.phase) {
                 self.well();
             }
             self.hand_on(held);
@@ -109,11 +101,6 @@ impl Poller {
             }
         }
         while self.running.join_next().await.is_some() {}
-    }
-
-    fn runs(&self) -> bool {
-        // Whoever could tell it to stop is gone: another has taken its place.
-        self.phase.has_changed().is_ok() && *self.phase.borrow() == Phase::Run
     }
 
     fn note(&mut self, ended: Option<Ended>) {
@@ -138,7 +125,7 @@ impl Poller {
 
     async fn receive(&mut self, held: &mut Held) -> Result<(), Trouble> {
         // Messages without a function would only lose of the times that they may be received.
-        self.about.target().map_err(Trouble::Function)?;
+        self.about.polled.target().map_err(Trouble::Function)?;
         let (about, phase) = (self.about.clone(), self.phase.clone());
         let mut ending = self.phase.clone();
         tokio::select! {
@@ -168,7 +155,7 @@ impl Poller {
             self.give_back(handles);
             return;
         }
-        let queue = &about.mapping.queue;
+        let queue = &about.queue;
         let mut batch = Batch::default();
         let mut rest = Vec::new();
         for message in messages {
@@ -195,9 +182,9 @@ impl Poller {
     }
 
     fn well(&mut self) {
-        if std::mem::take(&mut self.failures) > 0 {
-            let Mapping { id, queue, .. } = &self.about.mapping;
-            tracing::info!(mapping = %id, queue = queue.text, "polled again");
+        if self.failures.over() {
+            let About { polled, queue } = &*self.about;
+            tracing::info!(mapping = %polled.mapping.id, queue = queue.text, "polled again");
         }
     }
 
@@ -206,12 +193,12 @@ impl Poller {
             // Mostly a mapping is made right behind its function.
             Trouble::Function(NoTarget::NotYet) => SOON,
             trouble => {
-                if self.failures == 0 {
+                let time_scale = self.about.polled.shared.options.time_scale;
+                let (first, wait) = self.failures.another(time_scale);
+                if first {
                     self.tell(trouble);
                 }
-                let doublings = self.failures.min(DOUBLINGS_MAX);
-                self.failures = self.failures.saturating_add(1);
-                milliseconds(back_off(doublings, self.about.shared.options.time_scale))
+                wait
             }
         };
         tokio::select! {
@@ -221,7 +208,8 @@ impl Poller {
     }
 
     fn tell(&self, trouble: &Trouble) {
-        let Mapping { id, queue, function, qualifier, .. } = &self.about.mapping;
+        let About { polled, queue } = &*self.about;
+        let Mapping { id, function, qualifier, .. } = &polled.mapping;
         match trouble {
             Trouble::Queue(error) => {
                 let error = chain(error);
@@ -234,34 +222,26 @@ impl Poller {
     }
 }
 
-fn milliseconds(wait: i64) -> Duration {
-    Duration::from_millis(wait.unsigned_abs())
-}
-
 impl About {
     fn queue(&self) -> Queue<'_> {
-        Queue { options: &self.shared.options, arn: &self.mapping.queue }
-    }
-
-    fn target(&self) -> Result<AsyncTarget, NoTarget> {
-        let Mapping { function, qualifier, .. } = &self.mapping;
-        self.world.functions.async_target(function, qualifier.as_deref())
+        Queue { options: &self.polled.shared.options, arn: &self.queue }
     }
 
     /// Receives a batch: until it is full or its window is over. What was received before an error
     /// is held.
     async fn collect(&self, held: &mut Held, phase: &watch::Receiver<Phase>) -> Result<(), Error> {
-        let (queue, wait_max) = (self.queue(), self.shared.options.receive_wait);
+        let mapping = &self.polled.mapping;
+        let (queue, wait_max) = (self.queue(), self.polled.shared.options.receive_wait);
         let begin = Instant::now();
-        self.hold(held, queue.receive(self.mapping.batch_size, wait_max).await?);
+        self.hold(held, queue.receive(mapping.batch_size, wait_max).await?);
         if held.messages.is_empty() {
             if held.filtered.is_empty() {
                 tokio::time::sleep_until((begin + EMPTY_MIN).into()).await;
             }
             return Ok(());
         }
-        let end = Instant::now() + self.mapping.window;
-        while held.messages.len() < self.mapping.batch_size
+        let end = Instant::now() + mapping.window;
+        while held.messages.len() < mapping.batch_size
             && held.bytes < REQUEST_PAYLOAD_BYTES_MAX
             && *phase.borrow() == Phase::Run
         {
@@ -271,7 +251,7 @@ impl About {
             if wait.is_zero() {
                 break;
             }
-            let more = self.mapping.batch_size - held.messages.len();
+            let more = mapping.batch_size - held.messages.len();
             let received = queue.receive(more, wait.min(wait_max)).await?;
             self.hold(held, received);
         }
@@ -279,15 +259,16 @@ impl About {
     }
 
     fn hold(&self, held: &mut Held, received: Vec<Message>) {
-        let Mapping { function, qualifier, .. } = &self.mapping;
-        let may_loop = self.target().is_ok_and(|target| target.may_loop);
+        let Polled { shared, mapping, filters, .. } = &self.polled;
+        let Mapping { function, qualifier, .. } = mapping;
+        let may_loop = self.polled.target().is_ok_and(|target| target.may_loop);
         let is_loop = |trace: &str| lineage::hops(trace, function) >= HOPS_MAX;
         for message in received {
             if !may_loop && message.trace().is_some_and(is_loop) {
                 // It is left to the queue, whose redrive policy decides.
                 let of = (function, qualifier.as_deref());
-                self.shared.measure(of, Metric::RecursiveInvocationsDropped, 1.0);
-            } else if passes(&self.filters, &message, &self.mapping.queue) {
+                shared.measure(of, Metric::RecursiveInvocationsDropped, 1.0);
+            } else if passes(filters, &message, &self.queue) {
                 held.bytes += message.body.len();
                 held.messages.push(message);
             } else {
@@ -298,26 +279,15 @@ impl About {
 
     /// One invocation, and what becomes of its messages.
     async fn run(&self, mut batch: Batch) -> Ended {
-        let Ok(target) = self.target() else {
+        let Ok(target) = self.polled.target() else {
             // Its function was deleted since.
             self.give_back(&handles(&batch.items)).await;
             return DONE;
         };
-        let Mapping { id, function, qualifier, .. } = &self.mapping;
-        let qualifier = qualifier.as_deref();
-        let invocation = Invocation {
-            request_id: Uuid::new_v4().into(),
-            function: target.version,
-            invoked_arn: qualifier
-                .map_or_else(|| function.to_string(), |of| function.qualified(of)),
-            payload: batch.take_payload(),
-            client_context: None,
-            cognito_identity: None,
-            trace_header: self.trace(&batch.items),
-            wants_log_tail: false,
-            tenant_id: None,
-        };
-        match self.world.invoker.invoke(invocation).await {
+        let Mapping { id, function, .. } = &self.polled.mapping;
+        let trace = self.trace(&batch.items);
+        let invocation = self.polled.invocation(&target, batch.take_payload(), trace);
+        match self.polled.world.invoker.invoke(invocation).await {
             Ok(answer) => self.delete(self.done(&answer, batch.items)).await,
             Err(Refusal::Throttled { .. }) => return Ended { throttled: true },
             // The next service may have them at once.
@@ -332,7 +302,7 @@ impl About {
     /// Of the message that has come through the function most often: so a loop by way of a queue is
     /// seen.
     fn trace(&self, items: &[Item]) -> Option<String> {
-        let function = &self.mapping.function;
+        let function = &self.polled.mapping.function;
         let traces = items.iter().rev().filter_map(|item| item.trace.as_deref());
         let trace = traces.max_by_key(|trace| lineage::hops(trace, function))?;
         Some(lineage::enter(trace, function))
@@ -344,7 +314,7 @@ impl About {
             return Vec::new();
         }
         let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
-        let verdict = if self.mapping.reports_failures {
+        let verdict = if self.polled.mapping.reports_failures {
             verdict(&answer.payload, &ids)
         } else {
             Verdict::AllDone
@@ -364,7 +334,7 @@ impl About {
             let mut left = handles.to_vec();
             for attempt in 0..DELETE_ATTEMPTS {
                 if let Some(before) = attempt.checked_sub(1) {
-                    let wait = back_off(before, self.shared.options.time_scale);
+                    let wait = back_off(before, self.polled.shared.options.time_scale);
                     tokio::time::sleep(milliseconds(wait)).await;
                 }
                 match self.queue().delete(&left).await {
@@ -376,9 +346,8 @@ impl About {
                 }
             }
             if !left.is_empty() {
-                let Mapping { id, queue, .. } = &self.mapping;
-                let count = left.len();
-                tracing::warn!(mapping = %id, queue = queue.text, count, "done messages will come again");
+                let (id, queue, count) = (&self.polled.mapping.id, &self.queue.text, left.len());
+                tracing::warn!(mapping = %id, queue, count, "done messages will come again");
             }
         }
     }
@@ -393,8 +362,8 @@ impl About {
     }
 
     fn warn(&self, what: &str, error: &Error) {
-        let Mapping { id, queue, .. } = &self.mapping;
-        tracing::warn!(mapping = %id, queue = queue.text, error = chain(error), "{what}");
+        let (id, queue) = (&self.polled.mapping.id, &self.queue.text);
+        tracing::warn!(mapping = %id, queue, error = chain(error), "{what}");
     }
 }
 

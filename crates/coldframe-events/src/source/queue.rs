@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coldframe_client::Limits;
-use coldframe_core::error::chain;
 use coldframe_core::source::{QueueArn, SourceError};
 use hyper::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::trouble::told;
 use crate::Options;
 use crate::client::{Error, Service, Signed, send_within};
 
@@ -157,8 +157,9 @@ impl Queue<'_> {
         let more = json!({ "AttributeNames": ["VisibilityTimeout"] });
         let got: Result<GotAttributes, _> =
             self.call("GetQueueAttributes", more, Duration::ZERO).await;
-        let seconds = got.map_err(|error| told(&error))?.attributes.visibility_timeout;
-        Ok(Duration::from_secs(seconds.parse().map_err(|_| told(&Error::Answer))?))
+        let told = |error| told(&error, &ABSENT);
+        let seconds = got.map_err(told)?.attributes.visibility_timeout;
+        Ok(Duration::from_secs(seconds.parse().map_err(|_| told(Error::Answer))?))
     }
 
     async fn call<T: DeserializeOwned>(
@@ -190,24 +191,5 @@ impl Queue<'_> {
     }
 }
 
-/// For the caller of the Lambda API.
-fn told(error: &Error) -> SourceError {
-    let Error::Status { body, .. } = error else {
-        return match error {
-            Error::NoEndpoint { .. } => SourceError::NoEndpoint,
-            error => SourceError::Unreachable(chain(error)),
-        };
-    };
-    if body.contains("QueueDoesNotExist") || body.contains("NonExistentQueue") {
-        return SourceError::Absent;
-    }
-    let parsed: Value = serde_json::from_str(body).unwrap_or_default();
-    let text = |key: &str| parsed[key].as_str().map(str::to_owned);
-    match (text("__type"), text("message").or(text("Message"))) {
-        (Some(kind), message) => SourceError::Refused {
-            code: kind.rsplit('#').next().unwrap_or_default().to_owned(),
-            message: message.unwrap_or_default(),
-        },
-        _ => SourceError::Unreachable(error.to_string()),
-    }
-}
+/// What SQS says of a queue that isn't there.
+const ABSENT: [&str; 2] = ["QueueDoesNotExist", "NonExistentQueue"];

@@ -142,16 +142,22 @@ impl Sqs {
     }
 }
 
-async fn serve(sqs: Arc<Sqs>) -> String {
+/// A server that answers so; its URL.
+pub(super) async fn serve<F>(
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+) -> String
+where
+    F: Future<Output = Response<Full<Bytes>>> + Send,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let sqs = sqs.clone();
+            let answer = answer.clone();
             tokio::spawn(async move {
                 let service = service_fn(|request| async {
-                    Ok::<_, std::convert::Infallible>(sqs.answer(request).await)
+                    Ok::<_, std::convert::Infallible>(answer(request).await)
                 });
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
@@ -164,7 +170,12 @@ async fn serve(sqs: Arc<Sqs>) -> String {
 async fn fixture(acts: &[Act]) -> (Fixture, Arc<Sqs>) {
     let sqs = Arc::<Sqs>::default();
     let mut options = options(10, 1e-3);
-    options.endpoints.sqs = Some(serve(sqs.clone()).await.parse().unwrap());
+    let served = sqs.clone();
+    let answer = move |request| {
+        let sqs = served.clone();
+        async move { sqs.answer(request).await }
+    };
+    options.endpoints.sqs = Some(serve(answer).await.parse().unwrap());
     let fixture = fixture_with(Store::open(None).unwrap(), options);
     fixture.fake.function("f", acts, |_| {});
     fixture.start();
@@ -173,17 +184,20 @@ async fn fixture(acts: &[Act]) -> (Fixture, Arc<Sqs>) {
 
 const ID: Uuid = Uuid::from_u128(1);
 
+fn queue() -> QueueArn {
+    QueueArn::parse("arn:aws:sqs:eu-west-1:123456789012:q").unwrap()
+}
+
 fn mapping() -> Mapping {
     Mapping {
         id: ID,
-        queue: QueueArn::parse("arn:aws:sqs:eu-west-1:123456789012:q").unwrap(),
+        source: Source::Queue { queue: queue(), concurrency_max: None },
         function: arn("f"),
         qualifier: None,
         batch_size: 10,
         window: Duration::ZERO,
         reports_failures: false,
         filters: Vec::new(),
-        concurrency_max: None,
     }
 }
 
@@ -196,10 +210,7 @@ fn bodies(payload: &str) -> Vec<String> {
 #[tokio::test]
 async fn what_is_done_is_deleted() {
     let (fixture, sqs) = fixture(&[Act::Succeed]).await;
-    assert_eq!(
-        fixture.events.visibility_timeout(&mapping().queue).await,
-        Ok(Duration::from_secs(30))
-    );
+    assert_eq!(fixture.events.visibility_timeout(&queue()).await, Ok(Duration::from_secs(30)));
     let all: Vec<String> = (0..25).map(|number| number.to_string()).collect();
     sqs.put(&all.iter().map(String::as_str).collect::<Vec<_>>());
     fixture.events.start_polling(mapping());
@@ -229,7 +240,8 @@ async fn what_failed_is_left_to_the_queue() {
 async fn after_a_throttle_nothing_is_received_for_a_while() {
     let (fixture, sqs) = fixture(&[Act::Throttle, Act::Succeed]).await;
     let one = Mapping { batch_size: 1, ..mapping() };
-    fixture.events.start_polling(Mapping { concurrency_max: Some(1), ..one });
+    let source = Source::Queue { queue: queue(), concurrency_max: Some(1) };
+    fixture.events.start_polling(Mapping { source, ..one });
     sqs.put(&["throttled", "next"]);
     fixture.fake.wait_for("f", 1).await;
     let since = Instant::now();

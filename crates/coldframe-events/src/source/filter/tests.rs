@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn check(pattern: &str, body: &str, passes: bool) {
-    let read = Pattern::parse(pattern, "body").unwrap_or_else(|_| panic!("{pattern}"));
+    let read = Pattern::parse(pattern, DataField::of(None)).unwrap_or_else(|_| panic!("{pattern}"));
     let metadata = json!({
         "messageId": "1", "attributes": { "SenderId": "me" }, "eventSource": "aws:sqs",
     });
@@ -85,7 +85,7 @@ fn metadata_are_matched_beside_the_body() {
 #[test]
 fn what_is_no_pattern_is_refused() {
     let refused = |pattern: &str| {
-        assert_eq!(Pattern::parse(pattern, "body"), Err(InvalidPattern), "{pattern}");
+        assert_eq!(Pattern::parse(pattern, DataField::of(None)), Err(InvalidPattern), "{pattern}");
     };
     for pattern in [
         "",
