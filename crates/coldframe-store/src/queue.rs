@@ -46,7 +46,7 @@ pub enum Work {
     Deliver {
         destination: String,
         function: FunctionKey,
-        /// What `functionArn` of the record says.
+        /// What `functionArn` of the record says; of a stream, its mapping and shard.
         function_arn: String,
         success: bool,
         /// Then the payload is the event itself.
