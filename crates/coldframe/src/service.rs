@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use bytes::Bytes;
-use coldframe_api::{Authentication, Peer, Place, Service as Api};
+use coldframe_api::{Authentication, Peer, Place, Reply, Service as Api};
 use coldframe_client::{Client, Credentials, Trust};
 use coldframe_engine::{Engine, HostRuntimes, Options};
 use coldframe_events::Events;
@@ -22,6 +22,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -30,6 +31,7 @@ use crate::arguments::{self, Auth};
 use crate::bootstraps::BOOTSTRAPS;
 use crate::companions::Companions;
 use crate::instance::{Instance, PREFIX, is_alive};
+use crate::lean::{self, Rest};
 use crate::objects::S3;
 use crate::observed::{self, Observed};
 use crate::operator::Operator;
@@ -52,7 +54,7 @@ pub(crate) struct Service {
 }
 
 /// Everything that listens at the one address.
-struct Front {
+pub(crate) struct Front {
     api: Arc<Api>,
     admin: Admin,
     companions: Companions,
@@ -252,16 +254,21 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
         };
         let _ = stream.set_nodelay(true);
         let front = front.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
-            let front = front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request).await) }
-        });
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (server, watcher, stopped) = (server.clone(), graceful.watcher(), stopped.clone());
         tokio::spawn(async move {
+            let (from, to) = stream.into_split();
+            let Some(Rest { read, from, to }) = lean::serve(&front, from, to, stopped).await else {
+                return;
+            };
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(Peer(peer.ip()));
+                let front = front.clone();
+                async move { Ok::<_, Infallible>(front.answer(request).await) }
+            });
+            let stream = tokio::io::join(std::io::Cursor::new(read).chain(from), to);
+            let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
             // What a client sends wrong is its own matter; hyper has answered it.
-            let _ = connection.await;
+            let _ = watcher.watch(connection).await;
         });
     }
     // Followers of logs stay as long as they are let.
@@ -269,6 +276,14 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
 }
 
 impl Front {
+    /// Answers an invocation that has come whole; `None` if it must go the long way.
+    pub(crate) async fn answer_plain(&self, head: Request<()>, body: &[u8]) -> Option<Reply> {
+        if Place::of(&head).is_some() || is_foreign(&head) {
+            return None;
+        }
+        self.api.handle_plain(&head.into_parts().0, body).await
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         // What a function serves is for any page, and its paths are its own.
         if let Some(place) = Place::of(&request) {
@@ -295,7 +310,7 @@ impl Front {
 }
 
 /// Whether a browser sends this for a page that isn't ours: any page can post to loopback.
-fn is_foreign(request: &Request<Incoming>) -> bool {
+fn is_foreign<B>(request: &Request<B>) -> bool {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_own = |origin: &str| {
         origin.strip_prefix("http://").is_some_and(|origin| Some(origin) == header("host"))
