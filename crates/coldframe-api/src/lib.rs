@@ -206,11 +206,17 @@ impl Service {
 
     /// Answers an invocation that has come whole, as [`Service::handle`] would; `None` if it must go
     /// there.
-    pub async fn handle_plain(self: &Arc<Self>, parts: &Parts, body: &[u8]) -> Option<Reply> {
+    pub fn handle_plain<'a>(
+        self: &'a Arc<Self>,
+        parts: &'a Parts,
+        body: &'a [u8],
+    ) -> Option<impl Future<Output = Reply> + Send + 'a> {
         let plain = Plain::of(parts)?;
-        let request_id = RequestId::from(Uuid::new_v4());
-        let body = std::future::ready(Ok(Bytes::copy_from_slice(body)));
-        Some(of_request(request_id, self.invoke_plain(plain, parts, body, request_id).await))
+        Some(async move {
+            let request_id = RequestId::from(Uuid::new_v4());
+            let body = std::future::ready(Ok(Bytes::copy_from_slice(body)));
+            of_request(request_id, self.invoke_plain(plain, parts, body, request_id).await)
+        })
     }
 
     async fn answer(

@@ -40,14 +40,15 @@ pub(crate) async fn serve(
             return None;
         }
         let Some(request) = Request::of(&buffer).filter(is_invocation) else { break };
-        let Some(head) = request.head() else { break };
+        let Some(head) = request.head().filter(Front::is_for_api) else { break };
+        let (parts, ()) = head.into_parts();
+        let Some(answer) = front.api.handle_plain(&parts, request.body) else { break };
         let reply = tokio::select! {
             biased;
-            reply = front.answer_plain(head, request.body) => reply,
+            reply = answer => reply,
             // Nobody waits for the answer any more; the function goes on.
             () = closed(&mut from) => return None,
         };
-        let Some(reply) = reply else { break };
         let (parts, body) = reply.into_parts();
         let Ok(body) = body.collect().await;
         let mut head = Head::new(parts.status, Case::Lower);

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use bytes::Bytes;
-use coldframe_api::{Authentication, Peer, Place, Reply, Service as Api};
+use coldframe_api::{Authentication, Peer, Place, Service as Api};
 use coldframe_client::{Client, Credentials, Trust};
 use coldframe_engine::{Engine, HostRuntimes, Options};
 use coldframe_events::Events;
@@ -55,7 +55,7 @@ pub(crate) struct Service {
 
 /// Everything that listens at the one address.
 pub(crate) struct Front {
-    api: Arc<Api>,
+    pub(crate) api: Arc<Api>,
     admin: Admin,
     companions: Companions,
 }
@@ -276,12 +276,9 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
 }
 
 impl Front {
-    /// Answers an invocation that has come whole; `None` if it must go the long way.
-    pub(crate) async fn answer_plain(&self, head: Request<()>, body: &[u8]) -> Option<Reply> {
-        if Place::of(&head).is_some() || is_foreign(&head) {
-            return None;
-        }
-        self.api.handle_plain(&head.into_parts().0, body).await
+    /// Whether the API may answer, and nobody before it.
+    pub(crate) fn is_for_api(head: &Request<()>) -> bool {
+        Place::of(head).is_none() && !is_foreign(head)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
