@@ -9,12 +9,13 @@
 //! **Invariant:** knows no Lambda. What it takes, hyper would take, and see the same in it; what it
 //! sends is, byte for byte, what hyper would send.
 
-use std::io::{ErrorKind, IoSlice, Result};
+use std::io::{Cursor, ErrorKind, IoSlice, Result};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// A body that is sent in one piece with its head, bytes: copying it costs less than naming two.
@@ -215,6 +216,26 @@ impl Message {
             Some(head) => to.try_write_vectored(&[IoSlice::new(head), IoSlice::new(&self.body)]),
             None => to.try_write(&self.body[sent - self.head.len()..]),
         }
+    }
+}
+
+/// A connection that goes on with hyper.
+#[derive(Debug)]
+pub struct Rest {
+    read: Bytes,
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+}
+
+impl Rest {
+    /// `read` has been read of its next request.
+    pub fn new(read: &[u8], from: OwnedReadHalf, to: OwnedWriteHalf) -> Self {
+        Self { read: Bytes::copy_from_slice(read), from, to }
+    }
+
+    /// The connection as if nothing of that had been read.
+    pub fn stream(self) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static {
+        tokio::io::join(Cursor::new(self.read).chain(self.from), self.to)
     }
 }
 

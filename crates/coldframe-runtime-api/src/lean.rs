@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use coldframe_http::{Case, Message, Request, closed};
+use coldframe_http::{Case, Message, Request, Rest, closed};
 use http_body_util::Full;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,13 +18,6 @@ use crate::wire::{self, Reply};
 
 /// What is read at a time, bytes: a larger response is hyper's.
 const READ_BYTES_MAX: usize = 8 * 1024;
-
-/// A connection that goes on with hyper, and what has been read of its next request.
-pub(crate) struct Rest {
-    pub(crate) read: Bytes,
-    pub(crate) from: OwnedReadHalf,
-    pub(crate) to: OwnedWriteHalf,
-}
 
 /// Serves a connection for as long as it is simple; `None` if that was to its end.
 pub(crate) async fn serve(
@@ -78,7 +71,7 @@ pub(crate) async fn serve(
         }
     }
     // Nobody else holds it: only a held `next` lends it.
-    Some(Rest { read: buffer.freeze(), from, to: Arc::into_inner(to)? })
+    Some(Rest::new(&buffer, from, Arc::into_inner(to)?))
 }
 
 /// Whether the text can be an id, with nothing in it that a URI would be read otherwise for.

@@ -13,7 +13,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use uuid::Uuid;
@@ -358,13 +357,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut generations: wat
             let served = async {
                 let (from, to) = stream.into_split();
                 let rest = lean::serve(&connection.shared, generation, from, to).await;
-                let Some(lean::Rest { read, from, to }) = rest else { return };
-                let stream = tokio::io::join(std::io::Cursor::new(read).chain(from), to);
+                let Some(rest) = rest else { return };
                 // What a runtime sends wrong is its own matter; hyper has answered it.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .title_case_headers(true)
                     .max_buf_size(HEAD_BYTES_MAX)
-                    .serve_connection(TokioIo::new(stream), service)
+                    .serve_connection(TokioIo::new(rest.stream()), service)
                     .await;
             };
             tokio::select! {

@@ -2,8 +2,8 @@
 //! connection costs a paced call twice the memory and a switch of tasks. The first request that is
 //! anything else goes to hyper, and with it the connection for good.
 
-use bytes::{Bytes, BytesMut};
-use coldframe_http::{Case, Head, Request, closed};
+use bytes::BytesMut;
+use coldframe_http::{Case, Head, Request, Rest, closed};
 use http_body_util::BodyExt;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -13,13 +13,6 @@ use crate::service::Front;
 
 /// What is read at a time, bytes: a larger request is hyper's.
 const READ_BYTES_MAX: usize = 16 * 1024;
-
-/// A connection that goes on with hyper, and what has been read of its next request.
-pub(crate) struct Rest {
-    pub(crate) read: Bytes,
-    pub(crate) from: OwnedReadHalf,
-    pub(crate) to: OwnedWriteHalf,
-}
 
 /// Serves a connection for as long as it is simple; `None` if that was to its end.
 pub(crate) async fn serve(
@@ -64,7 +57,7 @@ pub(crate) async fn serve(
             return None;
         }
     }
-    Some(Rest { read: buffer.freeze(), from, to })
+    Some(Rest::new(&buffer, from, to))
 }
 
 fn is_invocation(request: &Request<'_>) -> bool {

@@ -22,7 +22,6 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -31,7 +30,7 @@ use crate::arguments::{self, Auth};
 use crate::bootstraps::BOOTSTRAPS;
 use crate::companions::Companions;
 use crate::instance::{Instance, PREFIX, is_alive};
-use crate::lean::{self, Rest};
+use crate::lean;
 use crate::objects::S3;
 use crate::observed::{self, Observed};
 use crate::operator::Operator;
@@ -257,16 +256,14 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
         let (server, watcher, stopped) = (server.clone(), graceful.watcher(), stopped.clone());
         tokio::spawn(async move {
             let (from, to) = stream.into_split();
-            let Some(Rest { read, from, to }) = lean::serve(&front, from, to, stopped).await else {
-                return;
-            };
+            let Some(rest) = lean::serve(&front, from, to, stopped).await else { return };
             let service = service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(Peer(peer.ip()));
                 let front = front.clone();
                 async move { Ok::<_, Infallible>(front.answer(request).await) }
             });
-            let stream = tokio::io::join(std::io::Cursor::new(read).chain(from), to);
-            let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+            let stream = TokioIo::new(rest.stream());
+            let connection = server.serve_connection(stream, service).into_owned();
             // What a client sends wrong is its own matter; hyper has answered it.
             let _ = watcher.watch(connection).await;
         });
