@@ -197,18 +197,26 @@ impl Service {
         if companion::is_query(&request) {
             return self.companion(request, request_id).await;
         }
-        let mut reply = match companion::absent::refusal(&request, request_id) {
-            Some(refusal) => refusal,
-            None => match self.answer(request, request_id).await {
-                Ok(reply) => reply,
-                Err(error) => error.reply(),
-            },
+        let reply = match companion::absent::refusal(&request, request_id) {
+            Some(refusal) => Ok(refusal),
+            None => self.answer(request, request_id).await,
         };
-        let headers = reply.headers_mut();
-        if !headers.contains_key("x-amzn-requestid") {
-            set(headers, "x-amzn-requestid", &request_id.to_string());
-        }
-        reply
+        of_request(request_id, reply)
+    }
+
+    /// Answers an invocation that has come whole, as [`Service::handle`] would; `None` if it must go
+    /// there.
+    pub fn handle_plain<'a>(
+        self: &'a Arc<Self>,
+        parts: &'a Parts,
+        body: &'a [u8],
+    ) -> Option<impl Future<Output = Reply> + Send + 'a> {
+        let plain = Plain::of(parts)?;
+        Some(async move {
+            let request_id = RequestId::from(Uuid::new_v4());
+            let body = std::future::ready(Ok(Bytes::copy_from_slice(body)));
+            of_request(request_id, self.invoke_plain(plain, parts, body, request_id).await)
+        })
     }
 
     async fn answer(
@@ -219,6 +227,7 @@ impl Service {
         let (parts, body) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default();
         if let Some(plain) = Plain::of(&parts) {
+            let body = read(body, REQUEST_PAYLOAD_BYTES_MAX);
             return self.invoke_plain(plain, &parts, body, request_id).await;
         }
         if let Some(place) = parts.uri.path().strip_prefix(code::PATH) {
@@ -410,6 +419,16 @@ impl Service {
     pub fn store(&self) -> &Store {
         &self.store
     }
+}
+
+/// An answer with the id of its request.
+fn of_request(request_id: RequestId, reply: Result<Reply, Error>) -> Reply {
+    let mut reply = reply.unwrap_or_else(|error| error.reply());
+    let headers = reply.headers_mut();
+    if !headers.contains_key("x-amzn-requestid") {
+        set(headers, "x-amzn-requestid", &request_id.to_string());
+    }
+    reply
 }
 
 /// All modelled constraints at once, as AWS's front end does (service-api.md §2.2).

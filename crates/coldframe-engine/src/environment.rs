@@ -196,6 +196,7 @@ async fn make(
         deadline: None,
         timer: Box::pin(tokio::time::sleep(INIT_LIMIT)),
         delivered: Delivered::now(),
+        event_is_out: false,
         thaw_untold: None,
         start_untold: false,
         stop_later: false,
@@ -251,6 +252,8 @@ struct Environment {
     /// Fires at the deadline or before it.
     timer: Pin<Box<tokio::time::Sleep>>,
     delivered: Delivered,
+    /// The event is written, and no task has yet to do it.
+    event_is_out: bool,
     /// To be told before anything else is: how long the thaw took, and the invocation's `start`.
     thaw_untold: Option<(SystemTime, Duration)>,
     start_untold: bool,
@@ -658,7 +661,9 @@ impl Environment {
             }
             Action::Thaw => {
                 // The event is written before the runtime wakes: it wakes once, not twice.
-                tokio::task::yield_now().await;
+                if !self.event_is_out {
+                    tokio::task::yield_now().await;
+                }
                 let began = Instant::now();
                 self.sandbox.thaw()?;
                 // Told later: the processor may be the function's now.
@@ -739,7 +744,7 @@ impl Environment {
         // The timeout counts from the start of the invocation, a suppressed init included.
         let left =
             (running.began + self.function.timeout).saturating_duration_since(self.delivered.at);
-        self.server.deliver(&Delivery {
+        self.event_is_out = self.server.deliver(Delivery {
             request_id: invocation.request_id,
             deadline: self.delivered.time + left,
             invoked_arn: invocation.invoked_arn.clone(),

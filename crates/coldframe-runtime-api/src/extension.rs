@@ -455,7 +455,9 @@ impl Registry {
     }
 
     /// Tells everybody who wants to know of an invocation: external extensions first (§1.4).
-    pub(crate) fn invoke(&mut self, invoke: &Invoke<'_>) {
+    /// Whether there was anybody.
+    pub(crate) fn invoke(&mut self, invoke: &Invoke<'_>) -> bool {
+        let mut any = false;
         for external in [true, false] {
             for extension in &mut self.extensions {
                 let wants = extension.external == external
@@ -474,8 +476,10 @@ impl Registry {
                 // Texts and numbers only: nothing that could fail.
                 let body = serde_json::to_string(&event).unwrap_or_default();
                 extension.tell(Told { id: Some(Uuid::new_v4()), body });
+                any = true;
             }
         }
+        any
     }
 
     /// Tells the external extensions that wanted to know of the shutdown. A busy one is told when

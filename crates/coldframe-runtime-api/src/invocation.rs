@@ -1,24 +1,27 @@
 //! `next`, `response`, `error` and `init/error`: the runtime's side of an invocation
 //! (execution-environment.md §2.2–§2.7, §9).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use coldframe_core::RequestId;
 use coldframe_core::error::validated_error_type;
 use coldframe_core::limits::{RESPONSE_PAYLOAD_BYTES_MAX, STREAMED_RESPONSE_BYTES_MAX};
+use coldframe_http::{Case, Head, Message, is_value};
 use http_body_util::{BodyExt, Full};
 use hyper::Response;
-use hyper::body::Incoming as Body;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::StatusCode;
+use hyper::body::{Body, Incoming};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::server::{ReportKind, Shared};
 use crate::state::{Call, Refused, State};
 use crate::stream::{self, Bucket};
-use crate::wire::{self, Refusal, Reply};
+use crate::wire::{self, Headers, Refusal, Reply};
 
 /// Of a response that is too large, bytes still read so that the runtime gets to see its 413.
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -93,29 +96,39 @@ pub(crate) struct Current {
 
 /// A `next` reply: kept, as a runtime may ask for the same event again.
 pub(crate) struct NextReply {
-    headers: HeaderMap,
-    payload: Bytes,
+    delivery: Delivery,
+    invocation_id: Uuid,
 }
 
 impl NextReply {
+    pub(crate) fn new(delivery: Delivery, invocation_id: Uuid) -> Self {
+        Self { delivery, invocation_id }
+    }
+
+    /// As hyper sends it.
     fn reply(&self) -> Reply {
-        let mut reply = Response::new(Full::new(self.payload.clone()));
-        *reply.headers_mut() = self.headers.clone();
+        let mut reply = Response::new(Full::new(self.delivery.payload.clone()));
+        self.headers(|name, text| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                reply.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        });
         reply
     }
-}
 
-fn header(name: &'static str) -> HeaderName {
-    HeaderName::from_static(name)
-}
+    /// As it goes out on the short way.
+    pub(crate) fn message(&self) -> Message {
+        let mut head = Head::new(StatusCode::OK, Case::Title);
+        self.headers(|name, text| head.put(name, text.as_bytes()));
+        head.with(self.delivery.payload.clone())
+    }
 
-impl NextReply {
-    pub(crate) fn new(delivery: &Delivery, invocation_id: Uuid) -> Self {
-        let mut headers = HeaderMap::with_capacity(10);
+    fn headers(&self, mut put: impl FnMut(&'static str, &str)) {
+        let Self { delivery, invocation_id } = self;
         let mut put = |name: &'static str, text: &str| {
             // A value that HTTP can't carry is left out, as an absent one is.
-            if let (false, Ok(value)) = (text.is_empty(), HeaderValue::from_str(text)) {
-                headers.insert(header(name), value);
+            if !text.is_empty() && is_value(text) {
+                put(name, text);
             }
         };
         let deadline = delivery.deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -134,49 +147,97 @@ impl NextReply {
             delivery.cognito_identity.as_deref().unwrap_or_default(),
         );
         put("lambda-runtime-aws-tenant-id", delivery.tenant_id.as_deref().unwrap_or_default());
-        Self { headers, payload: delivery.payload.clone() }
+    }
+}
+
+/// A held `next`.
+pub(crate) struct Waiting {
+    told: oneshot::Sender<Given>,
+    /// Where the event may be written at once. Gone with its connection.
+    directly: Option<Weak<OwnedWriteHalf>>,
+}
+
+/// The event for a held `next`.
+pub(crate) enum Given {
+    Event(Arc<NextReply>),
+    /// So many bytes of it are written.
+    Begun(Message, usize),
+}
+
+impl Waiting {
+    /// Hands the event over; `None` if the connection is gone. With `at_once` it may be written
+    /// before its connection's task runs: whether it is, wholly.
+    pub(crate) fn give(self, event: &Arc<NextReply>, at_once: bool) -> Option<bool> {
+        if self.told.is_closed() {
+            return None;
+        }
+        let Some(directly) = self.directly.filter(|_| at_once) else {
+            return self.told.send(Given::Event(event.clone())).is_ok().then_some(false);
+        };
+        let message = event.message();
+        let (sent, is_all) = message.try_send(&*directly.upgrade()?, 0);
+        self.told.send(Given::Begun(message, sent)).is_ok().then_some(is_all)
     }
 }
 
 /// `GET /2018-06-01/runtime/invocation/next`. Held open: a frozen environment waits in here.
 pub(crate) async fn next(shared: &Shared, generation: u64, headers: &HeaderMap) -> Reply {
-    let receiver = {
-        let mut inner = shared.lock();
-        if inner.generation != generation {
-            return wire::not_found();
-        }
-        inner.note_release(headers);
-        let to = match inner.runtime_started {
-            true => inner.state.on(Call::Next),
-            // Some other process, before there is a runtime.
-            false => Err(Refused { from: inner.state, to: State::Ready }),
-        };
-        match to {
-            Err(refused) => return wire::refusal(&Refusal::State(refused)),
-            Ok(State::Running) => {
-                let event = inner.current.as_ref().and_then(|current| current.event.clone());
-                return event.map_or_else(wire::not_found, |event| event.reply());
-            }
-            Ok(state) => {
-                let first = inner.state != State::Ready;
-                inner.state = state;
-                let (sender, receiver) = oneshot::channel();
-                // Those whose connection is gone; the others are as many as connections.
-                inner.waiting.retain(|waiting| !waiting.is_closed());
-                inner.waiting.push_back(sender);
-                inner.extensions.close();
-                if first {
-                    let all_ready = inner.extensions.all_ready();
-                    shared.report(generation, ReportKind::Next { all_ready });
-                }
-                receiver
-            }
-        }
+    match ask_next(shared, generation, headers, None) {
+        Asked::Refused(reply) => reply,
+        Asked::Again(event) => event.reply(),
+        Asked::Held(receiver) => match receiver.await {
+            Ok(Given::Event(event)) => event.reply(),
+            // The generation ended, and this connection with it.
+            Ok(Given::Begun(..)) | Err(_) => wire::not_found(),
+        },
+    }
+}
+
+/// What becomes of a `next`.
+pub(crate) enum Asked {
+    Refused(Reply),
+    /// The event that the runtime has.
+    Again(Arc<NextReply>),
+    Held(oneshot::Receiver<Given>),
+}
+
+/// Takes a `next`; with `directly`, the event is written there at once when it comes.
+pub(crate) fn ask_next(
+    shared: &Shared,
+    generation: u64,
+    headers: &impl Headers,
+    directly: Option<Weak<OwnedWriteHalf>>,
+) -> Asked {
+    let mut inner = shared.lock();
+    if inner.generation != generation {
+        return Asked::Refused(wire::not_found());
+    }
+    inner.note_release(headers);
+    let to = match inner.runtime_started {
+        true => inner.state.on(Call::Next),
+        // Some other process, before there is a runtime.
+        false => Err(Refused { from: inner.state, to: State::Ready }),
     };
-    match receiver.await {
-        Ok(event) => event.reply(),
-        // The generation ended, and this connection with it.
-        Err(_) => wire::not_found(),
+    match to {
+        Err(refused) => Asked::Refused(wire::refusal(&Refusal::State(refused))),
+        Ok(State::Running) => {
+            let event = inner.current.as_ref().and_then(|current| current.event.clone());
+            event.map_or_else(|| Asked::Refused(wire::not_found()), Asked::Again)
+        }
+        Ok(state) => {
+            let first = inner.state != State::Ready;
+            inner.state = state;
+            let (told, receiver) = oneshot::channel();
+            // Those whose connection is gone; the others are as many as connections.
+            inner.waiting.retain(|waiting| !waiting.told.is_closed());
+            inner.waiting.push_back(Waiting { told, directly });
+            inner.extensions.close();
+            if first {
+                let all_ready = inner.extensions.all_ready();
+                shared.report(generation, ReportKind::Next { all_ready });
+            }
+            Asked::Held(receiver)
+        }
     }
 }
 
@@ -186,8 +247,8 @@ pub(crate) async fn complete(
     generation: u64,
     call: Call,
     id: &str,
-    headers: &HeaderMap,
-    body: Body,
+    headers: &impl Headers,
+    body: impl Body<Data = Bytes> + Unpin,
 ) -> Result<(), Refusal> {
     let mut upload = {
         let mut inner = shared.lock();
@@ -196,9 +257,9 @@ pub(crate) async fn complete(
             inner.generation == generation && current.request_id.to_string() == id
         });
         let current = current.ok_or(Refusal::InvalidRequestId)?;
-        let echoed = headers.get("lambda-runtime-invocation-id");
+        let echoed = headers.value("lambda-runtime-invocation-id");
         let own = current.invocation_id.to_string();
-        if echoed.is_some_and(|echoed| echoed.as_bytes() != own.as_bytes()) {
+        if echoed.is_some_and(|echoed| echoed != own.as_bytes()) {
             return Err(Refusal::InvalidInvocationId);
         }
         let request_id = current.request_id;
@@ -208,18 +269,13 @@ pub(crate) async fn complete(
         let began = Instant::now();
         Upload { shared, generation, request_id, began, bytes: 0, stream, finished: false }
     };
-    let text =
-        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    if call == Call::Response
-        && headers
-            .get("lambda-runtime-function-response-mode")
-            .is_some_and(|mode| mode != "streaming")
-    {
+    let mode = headers.value("lambda-runtime-function-response-mode");
+    if call == Call::Response && mode.is_some_and(|mode| mode != b"streaming") {
         upload.finish(Outcome::InvalidMode);
         return Err(Refusal::InvalidResponseMode);
     }
-    let content_type = text(CONTENT_TYPE.as_str());
-    let error_type = text("lambda-runtime-function-error-type");
+    let content_type = headers.text("content-type").map(str::to_owned);
+    let error_type = headers.text("lambda-runtime-function-error-type").map(str::to_owned);
     let read = match upload.stream.take() {
         Some(stream) => {
             stream.begin(content_type.clone());
@@ -334,7 +390,7 @@ pub(crate) async fn init_error(
     shared: &Shared,
     generation: u64,
     headers: &HeaderMap,
-    body: Body,
+    body: Incoming,
 ) -> Reply {
     {
         let mut inner = shared.lock();
@@ -375,7 +431,7 @@ pub(crate) struct Read {
 /// Passes a body on as it comes, at the rate that is set. A caller who has gone doesn't stop the
 /// function (§9.4).
 async fn pass_on(
-    mut body: Body,
+    mut body: impl Body<Data = Bytes> + Unpin,
     stream: &stream::Sender,
     upload: &mut Upload,
 ) -> Result<Read, Refusal> {
@@ -418,7 +474,11 @@ async fn pass_on(
 }
 
 /// Collects a body; `counted` counts its bytes as they come.
-pub(crate) async fn read(mut body: Body, limit: usize, counted: &mut u64) -> Result<Read, Refusal> {
+pub(crate) async fn read(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    counted: &mut u64,
+) -> Result<Read, Refusal> {
     let (mut first, mut all, mut length) = (Bytes::new(), BytesMut::new(), 0);
     let mut trailers = None;
     while let Some(frame) = body.frame().await {

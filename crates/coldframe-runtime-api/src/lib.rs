@@ -13,6 +13,7 @@
 
 pub mod extension;
 mod invocation;
+mod lean;
 mod server;
 pub mod state;
 pub mod stream;

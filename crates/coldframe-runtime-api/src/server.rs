@@ -14,15 +14,16 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use uuid::Uuid;
 
 use crate::extension::{self, ExtensionView, Refused, Registry};
-use crate::invocation::{self, Completed, Current, Delivery, InitFailure, NextReply};
+use crate::invocation::{self, Completed, Current, Delivery, InitFailure, NextReply, Waiting};
+use crate::lean;
 use crate::state::{Call, State};
 use crate::stream::Rate;
 use crate::telemetry::{self, About, Api, Dial, Dropped, Hub, Subscription};
-use crate::wire::{self, Reply};
+use crate::wire::{self, Headers, Reply};
 
 /// Request line and headers of one request, bytes. RICs send an error cause of up to 1 MiB there.
 const HEAD_BYTES_MAX: usize = 1_280 * 1024;
@@ -108,7 +109,7 @@ pub(crate) struct Inner {
     /// There is a runtime: only from then on does anybody get its events.
     pub(crate) runtime_started: bool,
     pub(crate) current: Option<Current>,
-    pub(crate) waiting: VecDeque<oneshot::Sender<Arc<NextReply>>>,
+    pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) extensions: Registry,
     release: Option<String>,
 }
@@ -209,29 +210,33 @@ impl Server {
 
     /// Answers the held `next` calls: extensions' first, then the runtime's. Only after everybody
     /// is ready.
-    pub fn deliver(&self, delivery: &Delivery) {
+    ///
+    /// Whether all of it is written already; if not, the connections' tasks have yet to.
+    pub fn deliver(&self, delivery: Delivery) -> bool {
         let invocation_id = Uuid::new_v4();
-        let event = Arc::new(NextReply::new(delivery, invocation_id));
         let mut inner = self.shared.lock();
-        inner.extensions.invoke(&extension::Invoke {
+        let any_extension = inner.extensions.invoke(&extension::Invoke {
             request_id: delivery.request_id,
             deadline: delivery.deadline,
             invoked_arn: &delivery.invoked_arn,
             trace: delivery.incoming_trace.as_deref(),
         });
         inner.state = State::Running;
-        inner.current = Some(Current {
-            request_id: delivery.request_id,
-            invocation_id,
-            event: Some(event.clone()),
-            stream: delivery.stream.clone(),
-        });
+        let (request_id, stream) = (delivery.request_id, delivery.stream.clone());
+        let event = Arc::new(NextReply::new(delivery, invocation_id));
+        inner.current =
+            Some(Current { request_id, invocation_id, event: Some(event.clone()), stream });
         // One whose connection is gone doesn't count; the runtime gets the event when it asks again.
         while let Some(waiting) = inner.waiting.pop_front() {
-            if waiting.send(event.clone()).is_ok() {
-                break;
+            // Not under the lock: writing takes its time.
+            drop(inner);
+            // Nor before extensions get theirs, which their connections' tasks write.
+            if let Some(is_written) = waiting.give(&event, !any_extension) {
+                return is_written;
             }
+            inner = self.shared.lock();
         }
+        false
     }
 
     /// The processes of this generation are gone: closes their connections, forgets their state.
@@ -275,19 +280,18 @@ impl Shared {
 
 impl Inner {
     /// Keeps the release string of the runtime's first request.
-    pub(crate) fn note_release(&mut self, headers: &HeaderMap) {
+    pub(crate) fn note_release(&mut self, headers: &impl Headers) {
         self.release.get_or_insert_with(|| release(headers));
     }
 }
 
 /// First word of `User-Agent`, and the features that fit (§2.12).
-fn release(headers: &HeaderMap) -> String {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let agent = text("user-agent").and_then(|agent| agent.split_whitespace().next());
+fn release(headers: &impl Headers) -> String {
+    let agent = headers.text("user-agent").and_then(|agent| agent.split_whitespace().next());
     let mut release: String =
         agent.unwrap_or("Unknown").chars().take(RELEASE_CHARACTERS_MAX).collect();
     let mut features = String::new();
-    for feature in text("lambda-runtime-features").unwrap_or_default().split_whitespace() {
+    for feature in headers.text("lambda-runtime-features").unwrap_or_default().split_whitespace() {
         let feature = feature.replace(['(', ')'], "");
         // " (", a space between two, and ")".
         let between = usize::from(!features.is_empty());
@@ -350,13 +354,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut generations: wat
                     Ok::<_, std::convert::Infallible>(connection.serve(generation, request).await)
                 }
             });
-            let served = hyper::server::conn::http1::Builder::new()
-                .title_case_headers(true)
-                .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
+            let served = async {
+                let (from, to) = stream.into_split();
+                let rest = lean::serve(&connection.shared, generation, from, to).await;
+                let Some(rest) = rest else { return };
                 // What a runtime sends wrong is its own matter; hyper has answered it.
-                _ = served => {}
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .title_case_headers(true)
+                    .max_buf_size(HEAD_BYTES_MAX)
+                    .serve_connection(TokioIo::new(rest.stream()), service)
+                    .await;
+            };
+            tokio::select! {
+                () = served => {}
                 _ = generations.changed() => {}
             }
             connection.is_an_extension();

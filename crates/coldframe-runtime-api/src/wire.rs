@@ -2,13 +2,36 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use crate::state::Refused;
 
 pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// The headers of a request, on either way.
+pub(crate) trait Headers: Sync {
+    /// The first value of that name, which is in lower case.
+    fn value(&self, name: &str) -> Option<&[u8]>;
+
+    /// The same, if it is text.
+    fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.value(name)?).ok().filter(|text| text.is_ascii())
+    }
+}
+
+impl Headers for HeaderMap {
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        self.get(name).map(HeaderValue::as_bytes)
+    }
+}
+
+impl Headers for coldframe_http::Request<'_> {
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        self.header(name)
+    }
+}
 
 /// A request is refused (§2.4).
 #[derive(Debug, PartialEq, Eq)]

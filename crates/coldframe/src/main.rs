@@ -9,6 +9,7 @@ mod doctor;
 mod environments;
 mod instance;
 mod keys;
+mod lean;
 mod logs;
 mod objects;
 mod observed;

@@ -30,6 +30,7 @@ use crate::arguments::{self, Auth};
 use crate::bootstraps::BOOTSTRAPS;
 use crate::companions::Companions;
 use crate::instance::{Instance, PREFIX, is_alive};
+use crate::lean;
 use crate::objects::S3;
 use crate::observed::{self, Observed};
 use crate::operator::Operator;
@@ -52,8 +53,8 @@ pub(crate) struct Service {
 }
 
 /// Everything that listens at the one address.
-struct Front {
-    api: Arc<Api>,
+pub(crate) struct Front {
+    pub(crate) api: Arc<Api>,
     admin: Admin,
     companions: Companions,
 }
@@ -252,16 +253,19 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
         };
         let _ = stream.set_nodelay(true);
         let front = front.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
-            let front = front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request).await) }
-        });
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (server, watcher, stopped) = (server.clone(), graceful.watcher(), stopped.clone());
         tokio::spawn(async move {
+            let (from, to) = stream.into_split();
+            let Some(rest) = lean::serve(&front, from, to, stopped).await else { return };
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(Peer(peer.ip()));
+                let front = front.clone();
+                async move { Ok::<_, Infallible>(front.answer(request).await) }
+            });
+            let stream = TokioIo::new(rest.stream());
+            let connection = server.serve_connection(stream, service).into_owned();
             // What a client sends wrong is its own matter; hyper has answered it.
-            let _ = connection.await;
+            let _ = watcher.watch(connection).await;
         });
     }
     // Followers of logs stay as long as they are let.
@@ -269,6 +273,11 @@ async fn serve(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Rec
 }
 
 impl Front {
+    /// Whether the API may answer, and nobody before it.
+    pub(crate) fn is_for_api(head: &Request<()>) -> bool {
+        Place::of(head).is_none() && !is_foreign(head)
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         // What a function serves is for any page, and its paths are its own.
         if let Some(place) = Place::of(&request) {
@@ -295,7 +304,7 @@ impl Front {
 }
 
 /// Whether a browser sends this for a page that isn't ours: any page can post to loopback.
-fn is_foreign(request: &Request<Incoming>) -> bool {
+fn is_foreign<B>(request: &Request<B>) -> bool {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_own = |origin: &str| {
         origin.strip_prefix("http://").is_some_and(|origin| Some(origin) == header("host"))

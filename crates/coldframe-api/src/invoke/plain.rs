@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coldframe_core::RequestId;
 use coldframe_core::limits::REQUEST_PAYLOAD_BYTES_MAX;
 use hyper::Method;
-use hyper::body::Incoming;
 use hyper::http::request::Parts;
 
 use super::{Asks, Kind};
 use crate::function::Named;
 use crate::recursion::is_link;
-use crate::{Error, Reply, Service, read};
+use crate::{Error, ReadError, Reply, Service};
 
 /// Functions have no longer names; who asks for one is told so on the long way.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -78,7 +78,7 @@ impl Service {
         self: &Arc<Self>,
         plain: Plain<'_>,
         parts: &Parts,
-        body: Incoming,
+        body: impl Future<Output = Result<Bytes, ReadError>>,
         request_id: RequestId,
     ) -> Result<Reply, Error> {
         let admitted = match self.access.anybody() {
@@ -86,8 +86,7 @@ impl Service {
             _ => self.access.admit(&self.store, parts)?,
         };
         admitted.check_service("lambda")?;
-        let body = read(body, REQUEST_PAYLOAD_BYTES_MAX).await;
-        let body = body.map_err(|error| error.of("Invoke", REQUEST_PAYLOAD_BYTES_MAX))?;
+        let body = body.await.map_err(|error| error.of("Invoke", REQUEST_PAYLOAD_BYTES_MAX))?;
         let caller = admitted.verify(parts, &body).await?;
         let named = Named { arn: caller.arn(plain.name), qualifier: None };
         self.decide(&caller, "Invoke", &named, true)?;

@@ -52,18 +52,7 @@ impl Fixture {
     }
 
     fn deliver(&self) {
-        self.server.deliver(&Delivery {
-            request_id: self.request_id,
-            deadline: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-            invoked_arn: "arn:aws:lambda:eu-west-1:000000000000:function:f".into(),
-            payload: Bytes::from_static(b"\xffnot json"),
-            trace: None,
-            incoming_trace: None,
-            client_context: None,
-            cognito_identity: None,
-            tenant_id: None,
-            stream: None,
-        });
+        self.server.deliver(delivery(self.request_id));
     }
 
     /// A runtime that has the event, on a connection of its own.
@@ -81,6 +70,21 @@ impl Fixture {
         format!(
             "POST /2018-06-01/runtime/invocation/{id}/{what} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         )
+    }
+}
+
+fn delivery(request_id: RequestId) -> Delivery {
+    Delivery {
+        request_id,
+        deadline: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+        invoked_arn: "arn:aws:lambda:eu-west-1:000000000000:function:f".into(),
+        payload: Bytes::from_static(b"\xffnot json"),
+        trace: None,
+        incoming_trace: None,
+        client_context: None,
+        cognito_identity: None,
+        tenant_id: None,
+        stream: None,
     }
 }
 
@@ -549,7 +553,7 @@ async fn ee_r1_a_stream_goes_on_as_it_comes() {
     send(&mut stream, NEXT).await;
     fixture.report().await;
     let (sender, receiver) = stream::channel();
-    fixture.server.deliver(&Delivery {
+    fixture.server.deliver(Delivery {
         request_id: fixture.request_id,
         deadline: SystemTime::now(),
         invoked_arn: "arn".into(),
@@ -606,4 +610,167 @@ async fn waiting_calls_of_closed_connections_are_forgotten() {
     }
     fixture.deliver();
     assert!(receive(&mut last).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// All that comes until one answer is whole or the connection ends.
+async fn receive_some(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let mut lines = head.lines();
+            let length = lines.find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return text;
+            }
+        }
+        let read = tokio::time::timeout(LIMIT, stream.read_buf(&mut bytes)).await.expect("in time");
+        if read.unwrap_or(0) == 0 {
+            return text;
+        }
+    }
+}
+
+/// What a runtime that has the event sees of a request, and what is told of it: the text without
+/// what differs each time. On hyper's way, or on the short one if it may; cut in two there.
+async fn seen(request: &str, is_long: bool, cut: usize, pipelined: bool) -> (String, String) {
+    const PING: &str = "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n";
+    const LAST: &str = "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut fixture = Fixture::new();
+    drop(fixture.running().await);
+    let id = fixture.request_id.to_string();
+    let echo = fixture.server.shared.lock().current.as_ref().unwrap().invocation_id.to_string();
+    let request = request.replace("{id}", &id).replace("{echo}", &echo);
+    let mut stream = fixture.connect().await;
+    if is_long {
+        check(&mut stream, PING, 200, "pong").await;
+    }
+    let (first, second) = request.split_at(cut.min(request.len()));
+    for part in [first, second] {
+        // It may be refused before all is sent.
+        let _ = stream.write_all(part.as_bytes()).await;
+        // So often, the server's task has had its turn and has read it.
+        for _ in 0..if cut > 0 { 64 } else { 0 } {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut text = String::new();
+    if !pipelined {
+        text = receive_some(&mut stream).await;
+    }
+    let _ = stream.write_all(LAST.as_bytes()).await;
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    text.push_str(&String::from_utf8_lossy(&rest));
+    let varies = |line: &&str| {
+        line.starts_with("Date: ") || line.starts_with("Lambda-Runtime-Invocation-Id")
+    };
+    let text: Vec<_> = text.split("\r\n").filter(|line| !varies(line)).collect();
+    let mut told = Vec::new();
+    while let Ok(report) = fixture.reports.try_recv() {
+        told.push(match report.kind {
+            ReportKind::Completed(completed) => {
+                format!("{:?} {}", completed.outcome, completed.bytes)
+            }
+            other => format!("{other:?}"),
+        });
+    }
+    (text.join("\n").replace(&id, "ID"), told.join("\n"))
+}
+
+fn response(headers: &str, body: &str) -> String {
+    format!(
+        "POST /2018-06-01/runtime/invocation/{{id}}/response HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}"
+    )
+}
+
+/// Whichever way a request goes, whole, cut or with the next one behind, the same comes of it.
+#[tokio::test]
+async fn the_short_way_is_as_hypers() {
+    let length = "Content-Length: 2\r\n";
+    let with = |more: &str| response(&format!("{length}{more}"), "{}");
+    let large = "x".repeat(9000);
+    let mut requests = vec![
+        NEXT.to_owned(),
+        NEXT.replace("Host", "hOST"),
+        NEXT.replace("next", "next?a=b"),
+        NEXT.replace("next", "next/"),
+        NEXT.replace("next", "NEXT"),
+        NEXT.replace("/2018", "http://x/2018"),
+        NEXT.replace("GET", "HEAD"),
+        NEXT.replace("GET", "POST"),
+        NEXT.replace("1.1", "1.0"),
+        NEXT.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"),
+        NEXT.replace("\r\n\r\n", "\r\nConnection: keep-alive\r\n\r\n"),
+        NEXT.replace("\r\n\r\n", "\r\nContent-Length: 2\r\n\r\n{}"),
+        NEXT.replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
+        with(""),
+        with("Content-Type: text/x\r\n"),
+        with("Content-Type: \u{e4}\r\n"),
+        with("Content-Type: a\r\nContent-Type: b\r\n"),
+        with("Lambda-Runtime-Function-Response-Mode: streaming\r\n"),
+        with("Lambda-Runtime-Function-Response-Mode: Streaming\r\n"),
+        with("lambda-runtime-invocation-id: {echo}\r\n"),
+        with("Lambda-Runtime-Invocation-Id: 1\r\n"),
+        with("Lambda-Runtime-Invocation-Id: \u{e4}\r\n"),
+        with("Lambda-Runtime-Function-Error-Type: Runtime.Foo\r\n"),
+        with("Connection: close\r\n"),
+        with("Expect: 100-continue\r\n"),
+        with("TE: trailers\r\n"),
+        with("Content-Length: 2\r\n"),
+        with("Content-Length: 3\r\n"),
+        with("Transfer-Encoding: chunked\r\n").replace("{}", "2\r\n{}\r\n0\r\n\r\n"),
+        with(&format!("X: {large}\r\n")),
+        with(&"A: b\r\n".repeat(60)),
+        with("").replace("{id}", "{id}x"),
+        with("").replace("{id}", "%41"),
+        with("").replace("{id}", ""),
+        with("").replace("{id}", "a/b"),
+        with("").replace("HTTP/1.1", "HTTP/1.0"),
+        with("").replace("/response", "/error"),
+        with("").replace("/response", "/response/"),
+        with("").replace("POST", "PUT"),
+        with("").replace("\r\n", "\n"),
+        response("", ""),
+        response("Content-Length: 0\r\n", ""),
+        response("Content-Length: -1\r\n", ""),
+        response("Content-Length: 9000\r\n", &large),
+        response("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+    ];
+    for request in &requests {
+        let wanted = seen(request, true, 0, false).await;
+        assert!(wanted.0.contains("HTTP/1.1 ") || wanted.0.contains("HTTP/1.0 "), "{request}");
+        assert_eq!(seen(request, false, 0, false).await, wanted, "{request}");
+        let pipelined = seen(request, true, 0, true).await;
+        assert_eq!(seen(request, false, 0, true).await, pipelined, "{request}");
+    }
+    requests.truncate(14);
+    for request in [&requests[0], &requests[13]] {
+        let wanted = seen(request, true, 0, false).await;
+        for cut in 1..request.len() + 34 {
+            assert_eq!(seen(request, false, cut, false).await, wanted, "{request} cut at {cut}");
+        }
+    }
+}
+
+/// An event that the socket doesn't take at once is written by its connection's task.
+#[tokio::test]
+async fn a_large_event_comes_whole_to_who_waits() {
+    for (bytes, before) in [(2, ""), (8 << 20, ""), (2, "ping"), (8 << 20, "ping")] {
+        let mut fixture = Fixture::new();
+        let mut stream = fixture.connect().await;
+        if !before.is_empty() {
+            check(&mut stream, "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n", 200, "").await;
+        }
+        send(&mut stream, NEXT).await;
+        fixture.report().await;
+        let is_out = fixture.server.deliver(Delivery {
+            payload: vec![b'x'; bytes].into(),
+            ..delivery(fixture.request_id)
+        });
+        assert_eq!(is_out, bytes == 2 && before.is_empty(), "{bytes} {before}");
+        let event = receive(&mut stream).await;
+        assert_eq!(event.split_once("\r\n\r\n").unwrap().1.len(), bytes);
+        check(&mut stream, &fixture.post("response", "", "1"), 202, "OK").await;
+    }
 }
