@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use coldframe_core::invoke::ConcurrencyPlan;
 use coldframe_core::{FunctionArn, FunctionVersion};
-use coldframe_store::{AliasRecord, Function, State};
+use coldframe_store::{AliasRecord, Function, FunctionRecord, State, Update};
 use uuid::Uuid;
 
 use crate::function::{Named, Which, is_settled};
@@ -101,6 +101,19 @@ impl Service {
         self.serving.0.read().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
     }
 
+    /// The record, as invocations find it. What is settled in the store serves a moment later; who
+    /// waits for it is told by then, not before.
+    pub(crate) fn as_it_serves(
+        &self,
+        arn: &FunctionArn,
+        version: &str,
+        record: Arc<FunctionRecord>,
+    ) -> Arc<FunctionRecord> {
+        let serving = self.serving(arn);
+        let serves = serving.as_ref().and_then(|serving| serving.find(Which::of(Some(version))));
+        unsettled_until(serves.map(|version| version.revision.as_str()), record)
+    }
+
     /// From now on invocations run what the store has; environments of what it has no more go,
     /// and so do the events of a function that is gone.
     pub(crate) fn serve(&self, arn: &FunctionArn) {
@@ -152,6 +165,18 @@ impl Service {
     }
 }
 
+/// A settled record that isn't what `serves`, by its generation, is told as on its way.
+fn unsettled_until(serves: Option<&str>, mut record: Arc<FunctionRecord>) -> Arc<FunctionRecord> {
+    if is_settled(&record) && serves != Some(&record.generation) {
+        let record = Arc::make_mut(&mut record);
+        (record.state, record.update) = match serves {
+            None => (State::Pending, None),
+            Some(_) => (State::Active, Some(Update::InProgress)),
+        };
+    }
+    record
+}
+
 /// What the function is guaranteed and limited to; what an alias has provisioned is of its version.
 fn plan(function: Option<&Function>, serving: Option<&Serving>) -> ConcurrencyPlan {
     let (Some(function), Some(serving)) = (function, serving) else {
@@ -179,6 +204,31 @@ fn plan(function: Option<&Function>, serving: Option<&Serving>) -> ConcurrencyPl
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(generation: &str) -> Arc<FunctionRecord> {
+        let record = serde_json::json!({
+            "runtime": null, "handler": null, "role": "", "description": "", "memory_mb": 128,
+            "timeout_s": 3, "ephemeral_storage_mb": 512, "environment": null, "architectures": [],
+            "tracing": "PassThrough", "code_sha256": "", "code_size": 1, "package_type": "Zip",
+            "logging": {
+                "format": "Text", "application_level": null, "system_level": null, "group": "",
+            },
+            "last_modified": "", "revision_id": "", "generation": generation, "state": "Active",
+            "update": "Successful", "echoed": {},
+        });
+        Arc::new(serde_json::from_value(record).unwrap())
+    }
+
+    #[test]
+    fn what_does_not_serve_yet_is_on_its_way() {
+        let told = |serves| {
+            let told = unsettled_until(serves, record("new"));
+            (told.state, told.update)
+        };
+        assert_eq!(told(None), (State::Pending, None));
+        assert_eq!(told(Some("old")), (State::Active, Some(Update::InProgress)));
+        assert_eq!(told(Some("new")), (State::Active, Some(Update::Successful)));
+    }
 
     #[test]
     fn weights_are_shares() {

@@ -5,7 +5,9 @@ Texts are AWS's, as service-api.md §2 records them.
 
 import base64
 import collections
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -21,6 +23,7 @@ import unittest
 import urllib.parse
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -2231,6 +2234,42 @@ class Unread(unittest.TestCase):
         with support.Service() as service:
             for format in [[], ["--json"]]:
                 self.command("env", "ls", "--endpoint-url", service.url, *format)
+
+
+class Ready(unittest.TestCase):
+    def test_what_is_active_can_be_invoked(self):
+        """The moment between the two is short: many look at once, as often as they can."""
+        code = base64.b64encode(support.zip_of({"bootstrap": "none"})).decode()
+        definition = {
+            "Role": "arn:aws:iam::000000000000:role/any",
+            "Runtime": "provided.al2023",
+            "Handler": "none",
+            "Code": {"ZipFile": code},
+        }
+        dry_run = {"X-Amz-Invocation-Type": "DryRun"}
+
+        def create(service, thread):
+            connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
+            with contextlib.closing(connection):
+                def request(method, path, body=None, fields={}):
+                    connection.request(method, f"/2015-03-31/functions{path}", body, fields)
+                    reply = connection.getresponse()
+                    return reply.status, reply.read()
+
+                answers = []
+                for number in range(150):
+                    name = f"f{thread}-{number}"
+                    body = json.dumps({"FunctionName": name, **definition})
+                    self.assertEqual(request("POST", "", body)[0], 201)
+                    state = "Pending"
+                    while state == "Pending":
+                        state = json.loads(request("GET", f"/{name}/configuration")[1])["State"]
+                    answers.append(request("POST", f"/{name}/invocations", "{}", dry_run))
+                return answers
+
+        with support.Service() as service, ThreadPoolExecutor(4) as threads:
+            for answers in threads.map(lambda thread: create(service, thread), range(4)):
+                self.assertEqual(set(answers), {(204, b"")})
 
 
 class Kept(unittest.TestCase):

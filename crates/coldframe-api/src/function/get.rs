@@ -10,6 +10,7 @@ impl Service {
     pub(crate) fn get_function(&self, call: &Call) -> Result<Reply, Error> {
         let named = named(call)?;
         let Found { function, record, version } = self.find(&named)?;
+        let record = self.as_it_serves(&named.arn, &version, record);
         let mut body = json!({
             "Configuration": configuration(&named.shown(), &version, &record, false),
             "Code": {
@@ -29,6 +30,7 @@ impl Service {
     pub(crate) fn get_function_configuration(&self, call: &Call) -> Result<Reply, Error> {
         let named = named(call)?;
         let Found { record, version, .. } = self.find(&named)?;
+        let record = self.as_it_serves(&named.arn, &version, record);
         Ok(crate::json(StatusCode::OK, &configuration(&named.shown(), &version, &record, false)))
     }
 }
