@@ -493,11 +493,13 @@ async fn a_batch_waits_for_its_window_unless_it_is_full() {
 async fn a_stream_that_misbehaves_is_asked_again() {
     let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
     let expired = r#"{"__type":"ExpiredIteratorException"}"#;
-    let troubles: [(&str, u16, &str); 9] = [
+    let troubles: [(&str, u16, &str); 10] = [
         ("GetRecords", 400, expired),
         ("GetRecords", 400, r#"{"__type":"ProvisionedThroughputExceededException"}"#),
         ("GetRecords", 500, "{}"),
         ("GetRecords", 200, "no json"),
+        // Not the end of the shard.
+        ("GetRecords", 200, "{}"),
         ("GetRecords", 200, r#"{"Records":[{"SequenceNumber":"../x","PartitionKey":"k"}]}"#),
         ("GetRecords", 400, r#"{"__type":"ResourceNotFoundException"}"#),
         ("ListShards", 200, r#"{"Shards":[],"NextToken":"again"}"#),
