@@ -37,6 +37,8 @@ struct State {
     instead: HashMap<&'static str, (usize, u16, &'static str)>,
     /// Nothing is answered.
     hangs: bool,
+    /// Records of one answer at most; 0: all there are.
+    page: usize,
     /// Bodies that an SQS at the same place was sent.
     sent: Vec<Value>,
 }
@@ -170,12 +172,15 @@ impl Kinesis {
                         },
                     })
                 };
-                let all = shard.records.iter().enumerate().skip(after);
-                let next = format!("{id}/{}", shard.records.len());
+                let page = if state.page == 0 { usize::MAX } else { state.page };
+                let all = shard.records.iter().enumerate().skip(after).take(page);
+                let end = shard.records.len().min(after.saturating_add(page));
+                let is_behind = end < shard.records.len();
                 json!({
                     "Records": all.map(shown).collect::<Vec<_>>(),
-                    "NextShardIterator": (!shard.is_closed).then_some(next),
-                    "MillisBehindLatest": 0,
+                    "NextShardIterator":
+                        (is_behind || !shard.is_closed).then(|| format!("{id}/{end}")),
+                    "MillisBehindLatest": if is_behind { 1000 } else { 0 },
                 })
             }
             "SendMessage" => {
@@ -637,6 +642,42 @@ async fn the_latest_of_a_table_outlives_its_iterator() {
     kinesis.put("a", "k", "meanwhile");
     kept_until(&fixture, "a", after(1)).await;
     assert_eq!(names(&fixture), [["meanwhile"]]);
+}
+
+#[tokio::test]
+async fn what_came_before_the_latest_of_a_table_is_passed_over_on_every_page() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    for name in ["one", "two", "three"] {
+        kinesis.put_of("a", "k", name, now() - 10_000);
+    }
+    kinesis.put("a", "k", "after");
+    kinesis.change(|state| state.page = 1);
+    // By the poller before.
+    let begun = Position::Since(now() - 5000);
+    lock(&fixture.progress.now).positions.insert("a".to_owned(), begun);
+    fixture.events.start_polling(table(Start::Latest));
+    kept_until(&fixture, "a", after(4)).await;
+    assert_eq!(names(&fixture), [["after"]]);
+}
+
+/// Pages of DynamoDB end where they like, and don't say whether there is more.
+#[tokio::test]
+async fn a_window_of_a_table_is_open_until_all_that_came_was_read() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let minute = 60_000;
+    let begin = (now() / minute - 1) * minute;
+    kinesis.put_of("a", "k", "one", begin + 1000);
+    kinesis.put_of("a", "k", "two", begin + 2000);
+    kinesis.change(|state| state.page = 1);
+    let Mapping { source: Source::Stream { stream, reading }, .. } = table(Start::TrimHorizon)
+    else {
+        panic!("it is a table's")
+    };
+    let reading = Reading { tumbling: Some(Duration::from_secs(60)), ..reading };
+    let source = Source::Stream { stream, reading };
+    fixture.events.start_polling(Mapping { source, ..table(Start::TrimHorizon) });
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!(names(&fixture), [vec!["one"], vec!["two"], vec![]]);
 }
 
 /// The `eventName`s of each batch of a table.
