@@ -302,6 +302,10 @@ impl Reader {
         }
         let (first, wait) = self.failures.another(about.polled.shared.options.time_scale);
         self.next_read = self.next_read.max(Instant::now() + wait);
+        if let Unread::Stream(_) = unread {
+            // Another iterator of the latest would pass over what has come since.
+            self.is_fresh = false;
+        }
         match unread {
             Unread::Stream(error) => match Trouble::of(error) {
                 // Both are a matter of course.

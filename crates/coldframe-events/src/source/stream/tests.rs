@@ -680,6 +680,18 @@ async fn a_window_of_a_table_is_open_until_all_that_came_was_read() {
     assert_eq!(names(&fixture), [vec!["one"], vec!["two"], vec![]]);
 }
 
+#[tokio::test]
+async fn the_latest_of_a_table_is_not_lost_when_its_first_read_fails() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.put_of("a", "k", "before", now() - 10_000);
+    kinesis.change(|state| state.instead.insert("GetRecords", (1, 500, "{}")));
+    fixture.events.start_polling(table(Start::Latest));
+    kinesis.wait_until("it failed", |state| state.instead["GetRecords"].0 == 0).await;
+    kinesis.put("a", "k", "meanwhile");
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!(names(&fixture), [["meanwhile"]]);
+}
+
 /// The `eventName`s of each batch of a table.
 fn names(fixture: &Fixture) -> Vec<Vec<String>> {
     let batches = fixture.fake.seen_by("f").into_iter().map(|(_, payload)| {
