@@ -168,8 +168,9 @@ impl StreamPoller {
             let (id, stream) = (&self.about.polled.mapping.id, &self.about.stream.text);
             tracing::info!(mapping = %id, stream, "polled again");
         }
-        let read: HashSet<String> = self.read.values().cloned().collect();
-        for shard in shards.into_iter().filter(|shard| !read.contains(shard)) {
+        let mut read: HashSet<String> = self.read.values().cloned().collect();
+        // A list may name one twice, above all if it has changed between its pages.
+        for shard in shards.into_iter().filter(|shard| read.insert(shard.clone())) {
             self.awaited = None;
             let (about, phase) = (self.about.clone(), self.phase.clone());
             let reader = self.readers.spawn(reader::read(about, shard.clone(), phase));

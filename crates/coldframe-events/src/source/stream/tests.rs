@@ -709,6 +709,19 @@ fn table(start: Start) -> Mapping {
     Mapping { source, ..mapping(reading()) }
 }
 
+#[tokio::test]
+async fn a_shard_that_is_listed_twice_is_read_once() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.change(|state| state.shards.push(shard("a")));
+    kinesis.put("a", "k", "one");
+    fixture.events.start_polling(mapping(reading()));
+    let twice = |state: &State| state.asked.get("GetRecords") == Some(&2);
+    kinesis.wait_until("two reads", twice).await;
+    fixture.events.stop_polling(ID).await;
+    assert_eq!(lock(&kinesis.state).asked["TRIM_HORIZON"], 1);
+    assert_eq!(seen(&fixture), [["one"]]);
+}
+
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
 #[tokio::test]
 async fn an_empty_shard_is_read_once_a_second() {
