@@ -13,9 +13,6 @@ use crate::now;
 /// Records of one answer. AWS: GetRecords of DynamoDB Streams.
 pub(super) const RECORDS_MAX: usize = 1000;
 
-/// How long records are kept, hours. AWS: DynamoDB Streams.
-pub(super) const RETENTION_HOURS: u32 = 24;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Described {

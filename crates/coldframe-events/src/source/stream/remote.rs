@@ -24,6 +24,9 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(30), answer_bytes: 64 
 /// Pages of one list of shards: a server that always has one more is not believed.
 const SHARD_PAGES_MAX: usize = 200;
 
+/// How long records are kept, hours, unless told longer. AWS: DynamoDB Streams; the least of Kinesis.
+const RETENTION_HOURS_MIN: u32 = 24;
+
 /// Where it is, and how it is spoken to.
 pub(super) struct Remote<'a> {
     pub(super) options: &'a Options,
@@ -93,7 +96,9 @@ impl Remote<'_> {
             StreamKind::Kinesis => kinesis::describe(self).await?,
             StreamKind::DynamoDb => None,
         };
-        Ok(Duration::from_secs(3600 * u64::from(hours.unwrap_or(dynamodb::RETENTION_HOURS))))
+        // A stream that kept nothing would have every record given up.
+        let hours = hours.unwrap_or_default().max(RETENTION_HOURS_MIN);
+        Ok(Duration::from_secs(3600 * u64::from(hours)))
     }
 
     /// All its shards.

@@ -722,6 +722,17 @@ async fn a_shard_that_is_listed_twice_is_read_once() {
     assert_eq!(seen(&fixture), [["one"]]);
 }
 
+#[tokio::test]
+async fn a_stream_that_says_it_keeps_nothing_is_not_believed() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let nothing = r#"{"StreamDescriptionSummary":{"RetentionPeriodHours":0}}"#;
+    kinesis.change(|state| state.instead.insert("DescribeStreamSummary", (100, 200, nothing)));
+    kinesis.put_of("a", "k", "old", now() - 60_000);
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", after(1)).await;
+    assert_eq!(seen(&fixture), [["old"]]);
+}
+
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
 #[tokio::test]
 async fn an_empty_shard_is_read_once_a_second() {
