@@ -24,6 +24,9 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(30), answer_bytes: 64 
 /// Pages of one list of shards: a server that always has one more is not believed.
 const SHARD_PAGES_MAX: usize = 200;
 
+/// Shards of a stream, with those that are closed: where each stands is kept.
+const SHARDS_MAX: usize = 100_000;
+
 /// How long records are kept, hours, unless told longer. AWS: DynamoDB Streams; the least of Kinesis.
 const RETENTION_HOURS_MIN: u32 = 24;
 
@@ -109,11 +112,15 @@ impl Remote<'_> {
                 StreamKind::Kinesis => kinesis::shards(self, token).await?,
                 StreamKind::DynamoDb => dynamodb::shards(self, token).await?,
             };
+            let begin = shards.len();
             shards.extend(page.into_iter().map(Shard::from));
+            let all_known = shards[begin..].iter().all(|shard| is_shard_id(&shard.id));
+            if !all_known || shards.len() > SHARDS_MAX {
+                return Err(Error::Answer);
+            }
             token = next.filter(|next| !next.is_empty());
             if token.is_none() {
-                let all_known = shards.iter().all(|shard| is_shard_id(&shard.id));
-                return if all_known { Ok(shards) } else { Err(Error::Answer) };
+                return Ok(shards);
             }
         }
         Err(Error::Answer)

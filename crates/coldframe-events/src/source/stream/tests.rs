@@ -733,6 +733,18 @@ async fn a_stream_that_says_it_keeps_nothing_is_not_believed() {
     assert_eq!(seen(&fixture), [["old"]]);
 }
 
+#[tokio::test]
+async fn a_list_of_too_many_shards_is_not_believed() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let shards: Vec<_> = (0..=100_000).map(|one| json!({ "ShardId": one.to_string() })).collect();
+    let listed = json!({ "Shards": shards }).to_string().leak();
+    kinesis.change(|state| state.instead.insert("ListShards", (1, 200, listed)));
+    kinesis.put("a", "k", "one");
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", after(1)).await;
+    assert_eq!(lock(&fixture.progress.now).positions.len(), 1);
+}
+
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
 #[tokio::test]
 async fn an_empty_shard_is_read_once_a_second() {
