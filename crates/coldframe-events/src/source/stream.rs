@@ -30,7 +30,7 @@ use coldframe_core::error::chain;
 use coldframe_core::source::{Positions, Reading, SourceError, StreamArn};
 use coldframe_store::queue::Millis;
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
 use self::checkpoint::Checkpoints;
 use self::lineage::{enter, readable};
@@ -147,13 +147,12 @@ impl StreamPoller {
             };
             tokio::select! {
                 Some(ended) = self.readers.join_next_with_id() => {
-                    let (id, ended) = match ended {
-                        Ok((id, ended)) => (id, ended),
-                        // It panicked: from its checkpoint another goes on.
-                        Err(error) => (error.id(), Ended::Failed),
-                    };
-                    self.read.remove(&id);
-                    self.note(ended).await;
+                    let mut all = vec![self.end(ended)];
+                    // Many end together, when their stream goes.
+                    while let Some(ended) = self.readers.try_join_next_with_id() {
+                        all.push(self.end(ended));
+                    }
+                    self.note(&all).await;
                 }
                 () = tokio::time::sleep(wait) => {}
                 () = ends(&mut ending) => {}
@@ -181,22 +180,28 @@ impl StreamPoller {
         LOOK.min(LOOK_SOON * 2_u32.pow((*looks - 1).min(6)))
     }
 
-    /// A reader has ended: others may begin.
-    async fn note(&mut self, ended: Ended) {
-        match ended {
-            Ended::Done => {
-                self.awaited = Some(0);
-                self.gone.over();
-            }
-            Ended::Stopped => {}
-            // Its shard is listed perhaps, and can't be read: not at once again.
-            Ended::Gone | Ended::Failed => {
-                let (_, wait) = self.gone.another(self.about.polled.shared.options.time_scale);
-                let mut ending = self.phase.clone();
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = ends(&mut ending) => {}
-                }
+    fn end(&mut self, ended: Result<(Id, Ended), JoinError>) -> Ended {
+        let (id, ended) = match ended {
+            Ok((id, ended)) => (id, ended),
+            // It panicked: from its checkpoint another goes on.
+            Err(error) => (error.id(), Ended::Failed),
+        };
+        self.read.remove(&id);
+        ended
+    }
+
+    /// Readers have ended: others may begin.
+    async fn note(&mut self, all: &[Ended]) {
+        if all.contains(&Ended::Done) {
+            self.awaited = Some(0);
+            self.gone.over();
+        } else if all.iter().any(|ended| matches!(ended, Ended::Gone | Ended::Failed)) {
+            // Their shards are listed perhaps, and can't be read: not at once again.
+            let (_, wait) = self.gone.another(self.about.polled.shared.options.time_scale);
+            let mut ending = self.phase.clone();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = ends(&mut ending) => {}
             }
         }
     }

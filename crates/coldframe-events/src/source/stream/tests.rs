@@ -201,20 +201,24 @@ const ID: Uuid = Uuid::from_u128(1);
 async fn fixture(acts: &[Act]) -> (Fixture, Arc<Kinesis>) {
     let kinesis = Arc::<Kinesis>::default();
     kinesis.change(|state| state.shards.push(shard("a")));
+    (fixture_of(&kinesis, acts, 1e-3).await, kinesis)
+}
+
+async fn fixture_of(kinesis: &Arc<Kinesis>, acts: &[Act], time_scale: f64) -> Fixture {
     let served = kinesis.clone();
     let answer = move |request| {
         let kinesis = served.clone();
         async move { kinesis.answer(request).await }
     };
     let url = serve(answer).await;
-    let mut options = options(10, 1e-3);
+    let mut options = options(10, time_scale);
     options.endpoints.kinesis = Some(url.parse().unwrap());
     options.endpoints.dynamodb_streams = Some(url.parse().unwrap());
     options.endpoints.sqs = Some(url.parse().unwrap());
     let fixture = fixture_with(Store::open(None).unwrap(), options);
     fixture.fake.function("f", acts, |_| {});
     fixture.start();
-    (fixture, kinesis)
+    fixture
 }
 
 fn reading() -> Reading {
@@ -743,6 +747,29 @@ async fn a_list_of_too_many_shards_is_not_believed() {
     fixture.events.start_polling(mapping(reading()));
     kept_until(&fixture, "a", after(1)).await;
     assert_eq!(lock(&fixture.progress.now).positions.len(), 1);
+}
+
+/// A stream that was there again is read by all who left it, after one wait for all.
+#[tokio::test]
+async fn readers_whose_stream_was_gone_come_back_together() {
+    let kinesis = Arc::<Kinesis>::default();
+    let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let gone = (ids.len(), 400, r#"{"__type":"ResourceNotFoundException"}"#);
+    kinesis.change(|state| {
+        state.shards.extend(ids.map(shard));
+        state.instead.insert("GetRecords", gone);
+    });
+    // Were each waited for, it would take 40 s.
+    let fixture = fixture_of(&kinesis, &[Act::Succeed], 0.2).await;
+    for id in ids {
+        kinesis.put(id, "k", id);
+    }
+    let since = Instant::now();
+    fixture.events.start_polling(mapping(reading()));
+    for id in ids {
+        kept_until(&fixture, id, after(1)).await;
+    }
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
 }
 
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
