@@ -172,6 +172,7 @@ impl Kinesis {
                         },
                     })
                 };
+                *state.asked.entry(id.to_owned()).or_default() += 1;
                 let page = if state.page == 0 { usize::MAX } else { state.page };
                 let all = shard.records.iter().enumerate().skip(after).take(page);
                 let end = shard.records.len().min(after.saturating_add(page));
@@ -770,6 +771,31 @@ async fn readers_whose_stream_was_gone_come_back_together() {
         kept_until(&fixture, id, after(1)).await;
     }
     assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+}
+
+/// Else all of them would be remembered, for as long as the stream keeps its records.
+#[tokio::test]
+async fn not_too_many_records_are_read_behind_one_that_isnt_done() {
+    let (fixture, kinesis) = fixture(&[Act::Hang, Act::Succeed]).await;
+    kinesis.change(|state| {
+        state.shards.push(shard("b"));
+        state.page = 10_000;
+    });
+    kinesis.put("a", "k", r#"{"a":1}"#);
+    for _ in 1..20_001 {
+        kinesis.put("a", "k", "passed over");
+    }
+    let filters = vec![r#"{"data":{"a":[1]}}"#.to_owned()];
+    fixture.events.start_polling(Mapping { filters, ..mapping(reading()) });
+    fixture.fake.wait_for("f", 1).await;
+    let much = |state: &State| state.asked.get("a") >= Some(&2);
+    kinesis.wait_until("much was read", much).await;
+    // Of which there is nothing to read: it is asked once a second, the other one more often.
+    let reads = lock(&kinesis.state).asked["b"];
+    kinesis.wait_until("other reads", |state| state.asked["b"] >= reads + 3).await;
+    assert_eq!(lock(&kinesis.state).asked["a"], 2);
+    fixture.fake.gate.send_replace(true);
+    kept_until(&fixture, "a", after(20_001)).await;
 }
 
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".
