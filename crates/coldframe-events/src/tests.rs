@@ -216,6 +216,8 @@ pub(crate) struct Noted {
     pub(crate) writes: usize,
     /// The disk fails so often.
     pub(crate) refuse: usize,
+    /// Some shard was kept as done further than it is now.
+    pub(crate) went_back: bool,
 }
 
 impl Kept {
@@ -253,6 +255,14 @@ impl Progress for Kept {
             now.refuse -= 1;
             return Err(NotNoted(Arc::new(coldframe_store::Error::Closed)));
         }
+        let number = |position: &Position| match position {
+            Position::After(number) => number.parse::<u64>().ok(),
+            _ => None,
+        };
+        let went_back = |(shard, before): (&String, &Position)| {
+            positions.get(shard).is_some_and(|position| number(position) < number(before))
+        };
+        now.went_back |= now.positions.iter().any(went_back);
         (now.positions, now.processed) = (positions, Some(processed));
         drop(now);
         self.changed.notify_waiters();

@@ -486,6 +486,24 @@ async fn lanes_run_side_by_side_and_the_checkpoint_waits_for_the_slower() {
     assert_eq!(seen(&fixture)[2..], [["behind"]]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn lanes_that_end_at_the_same_time_take_no_checkpoint_back() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    // One key of each lane.
+    let keys: [&str; 4] = std::array::from_fn(|lane| {
+        let of_lane = |key: &String| record::hash(key) % 4 == lane as u64;
+        let key = (0..).map(|number| format!("k{number}")).find(of_lane);
+        key.unwrap().leak() as &str
+    });
+    for number in 0..4000 {
+        kinesis.put("a", keys[number % keys.len()], number);
+    }
+    let reading = Reading { lanes: 4, ..reading() };
+    fixture.events.start_polling(Mapping { batch_size: 1, ..mapping(reading) });
+    kept_until(&fixture, "a", after(4000)).await;
+    assert!(!lock(&fixture.progress.now).went_back);
+}
+
 #[tokio::test]
 async fn a_batch_waits_for_its_window_unless_it_is_full() {
     let (fixture, kinesis) = fixture(&[Act::Succeed]).await;

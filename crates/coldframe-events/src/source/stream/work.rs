@@ -275,17 +275,19 @@ impl Shard {
 
     /// These are done: the checkpoint moves if nothing is open before them.
     pub(super) async fn done(&self, records: &[Record]) {
-        let moved = {
+        {
+            // Held until it is noted: no lane takes back what another one has moved meanwhile.
             let mut ledger = crate::lock(&self.ledger);
-            ledger.done(records.iter().map(|record| record.number))
-        };
-        let Some(number) = moved else { return };
-        // A window that is open is to be added up anew after a crash.
-        if let Some(window) = &mut *crate::lock(&self.window) {
-            window.held = Some(number);
-            return;
+            let moved = ledger.done(records.iter().map(|record| record.number));
+            let Some(number) = moved else { return };
+            // A window that is open is to be added up anew after a crash.
+            if let Some(window) = &mut *crate::lock(&self.window) {
+                window.held = Some(number);
+                return;
+            }
+            self.about.checkpoints.note(&self.id, Position::After(number));
         }
-        self.about.checkpoints.done(&self.id, Position::After(number)).await;
+        self.about.checkpoints.keep().await;
     }
 
     /// Tells the destination, durably, and goes on behind them. Whether it could, before the poller
