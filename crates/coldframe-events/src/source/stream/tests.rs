@@ -353,6 +353,27 @@ async fn what_is_too_old_is_given_up_without_an_attempt() {
     assert_eq!(seen(&fixture), [["young"]]);
 }
 
+/// A clock of ours that is ahead, or times that a source makes up, lose nothing.
+#[tokio::test]
+async fn what_could_be_read_is_tried_once_however_old_it_seems() {
+    let (fixture, kinesis) = fixture(&[Act::Fail, Act::Succeed]).await;
+    let two_days = 2 * 24 * 3600 * 1000;
+    kinesis.put_of("a", "k", "fails", now() - two_days);
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", after(1)).await;
+    kinesis.put_of("a", "k", "of 1969", -1);
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!(seen(&fixture), [["fails"], ["of 1969"]]);
+    fixture.events.stop_polling(ID).await;
+    // The last call of a window, too.
+    kinesis.put_of("a", "k", "one", now() - two_days);
+    kinesis.put_of("a", "k", "next window", now());
+    let tumbling = Reading { tumbling: Some(Duration::from_secs(900)), ..reading() };
+    fixture.events.start_polling(mapping(tumbling));
+    fixture.fake.wait_for("f", 5).await;
+    assert_eq!(seen(&fixture)[2..], [vec!["one"], vec![], vec!["next window"]]);
+}
+
 #[tokio::test]
 async fn halving_finds_the_one_that_fails() {
     // All four; the first two; the last two; of these the first, the second.
@@ -747,13 +768,13 @@ async fn a_shard_that_is_listed_twice_is_read_once() {
 
 #[tokio::test]
 async fn a_stream_that_says_it_keeps_nothing_is_not_believed() {
-    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let (fixture, kinesis) = fixture(&[Act::Fail, Act::Succeed]).await;
     let nothing = r#"{"StreamDescriptionSummary":{"RetentionPeriodHours":0}}"#;
     kinesis.change(|state| state.instead.insert("DescribeStreamSummary", (100, 200, nothing)));
     kinesis.put_of("a", "k", "old", now() - 60_000);
     fixture.events.start_polling(mapping(reading()));
     kept_until(&fixture, "a", after(1)).await;
-    assert_eq!(seen(&fixture), [["old"]]);
+    assert_eq!(seen(&fixture), [["old"], ["old"]]);
 }
 
 #[tokio::test]
