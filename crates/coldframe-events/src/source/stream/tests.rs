@@ -389,6 +389,37 @@ async fn halving_finds_the_one_that_fails() {
     assert_eq!(seen(&fixture), expected);
 }
 
+/// An object in S3 is named by it: halves of a batch have its last answer in common.
+#[tokio::test]
+async fn no_two_records_of_failure_have_the_same_name() {
+    let (fixture, _) = fixture(&[Act::Succeed]).await;
+    let shared = fixture.events.shared.clone();
+    let world = shared.sources.world.get().unwrap().clone();
+    let polled = Polled { shared, world, mapping: mapping(reading()), filters: Vec::new() };
+    let stream = StreamArn::parse(STREAM).unwrap();
+    let last = failure::Last {
+        request_id: Uuid::nil().into(),
+        version: "$LATEST".into(),
+        function_error: true,
+    };
+    let told = |number| {
+        let given_up = failure::GivenUp {
+            shard: "a",
+            records: &[record::tests::record(number, 0)],
+            condition: failure::Condition::RecordAgeExceeded,
+            invokes: 1,
+            last: Some(&last),
+        };
+        given_up.telling(&polled, &stream, "arn:aws:s3:::b")
+    };
+    let (first, second) = (told(1), told(2));
+    assert_ne!(first.request_id, second.request_id);
+    for one in [first, second] {
+        let told: Value = serde_json::from_slice(&one.payload).unwrap();
+        assert_eq!(told["requestContext"]["requestId"], Uuid::nil().to_string());
+    }
+}
+
 #[tokio::test]
 async fn what_passes_no_filter_is_passed_over() {
     let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
