@@ -214,6 +214,8 @@ pub(crate) struct Noted {
     pub(crate) positions: Positions,
     pub(crate) processed: Option<Processed>,
     pub(crate) writes: usize,
+    /// With those that are under way.
+    pub(crate) begun: usize,
     /// The disk fails so often.
     pub(crate) refuse: usize,
     /// Some shard was kept as done further than it is now.
@@ -224,6 +226,19 @@ impl Kept {
     pub(crate) fn hold(&self, held: bool) {
         *lock(&self.held.0) = held;
         self.held.1.notify_all();
+    }
+
+    pub(crate) async fn wait_for_write(&self) {
+        let begun = async {
+            loop {
+                let changed = self.changed.notified();
+                if lock(&self.now).begun > 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), begun).await.expect("nothing is written");
     }
 
     pub(crate) async fn wait_until(&self, shard: &str, position: &Position) {
@@ -248,6 +263,8 @@ impl Progress for Kept {
     }
 
     fn keep(&self, _: Uuid, positions: Positions, processed: Processed) -> Result<(), NotNoted> {
+        lock(&self.now).begun += 1;
+        self.changed.notify_waiters();
         drop(self.held.1.wait_while(lock(&self.held.0), |held| *held).unwrap());
         let mut now = lock(&self.now);
         now.writes += 1;

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use self::checkpoint::Checkpoints;
-use self::lineage::{enter, readable};
+use self::lineage::{Shard, enter, readable};
 use self::reader::Ended;
 use self::remote::Remote;
 use super::polled::Polled;
@@ -77,18 +77,23 @@ impl About {
         Millis::try_from(self.reading.tumbling?.as_millis()).ok()
     }
 
-    /// The shards that may be read now.
-    async fn look(&self) -> Result<Vec<String>, Error> {
+    /// The shards that the stream has.
+    async fn look(&self) -> Result<Vec<Shard>, Error> {
         let remote = self.remote();
         let retention = remote.retention().await?;
         *lock(&self.retention) = retention;
-        let shards = remote.shards().await?;
+        remote.shards().await
+    }
+
+    /// Those of them that may be read now. Not to be cut off: its write would go on, and overwrite
+    /// what is kept later.
+    async fn enter(&self, shards: &[Shard]) -> Vec<String> {
         let (start, begun) = (self.reading.start, self.begun);
-        let look = |positions: &mut Positions| {
-            enter(&shards, positions, start, begun);
-            readable(&shards, positions).into_iter().map(|shard| shard.id.clone()).collect()
+        let enter = |positions: &mut Positions| {
+            enter(shards, positions, start, begun);
+            readable(shards, positions).into_iter().map(|shard| shard.id.clone()).collect()
         };
-        Ok(self.checkpoints.change(look).await)
+        self.checkpoints.change(enter).await
     }
 }
 
@@ -142,7 +147,10 @@ impl StreamPoller {
                 () = ends(&mut ending) => break,
             };
             let wait = match looked {
-                Ok(shards) => self.read_all(shards),
+                Ok(shards) => {
+                    let shards = self.about.enter(&shards).await;
+                    self.read_all(shards)
+                }
                 Err(error) => self.fail(&error),
             };
             tokio::select! {

@@ -635,6 +635,22 @@ async fn a_batch_that_waits_to_be_retried_ends_with_the_poller() {
     assert_eq!(fixture.fake.seen_by("f").len(), tried + 1);
 }
 
+/// It would overwrite what the next poller keeps.
+#[tokio::test]
+async fn no_write_of_a_checkpoint_outlives_its_poller() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.put("a", "k", 1);
+    fixture.progress.hold(true);
+    fixture.events.start_polling(mapping(reading()));
+    fixture.progress.wait_for_write().await;
+    let mut stopped = fixture.events.stop_polling(ID);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut stopped).await;
+    fixture.progress.hold(false);
+    assert!(early.is_err(), "it has ended while it writes");
+    stopped.await;
+    assert_eq!(lock(&fixture.progress.now).writes, 1);
+}
+
 // Spec: service-api.md §7.3, "Tumbling windows".
 #[tokio::test]
 async fn a_window_is_added_up_and_closed_before_the_checkpoint_moves() {
