@@ -214,14 +214,31 @@ pub(crate) struct Noted {
     pub(crate) positions: Positions,
     pub(crate) processed: Option<Processed>,
     pub(crate) writes: usize,
+    /// With those that are under way.
+    pub(crate) begun: usize,
     /// The disk fails so often.
     pub(crate) refuse: usize,
+    /// Some shard was kept as done further than it is now.
+    pub(crate) went_back: bool,
 }
 
 impl Kept {
     pub(crate) fn hold(&self, held: bool) {
         *lock(&self.held.0) = held;
         self.held.1.notify_all();
+    }
+
+    pub(crate) async fn wait_for_write(&self) {
+        let begun = async {
+            loop {
+                let changed = self.changed.notified();
+                if lock(&self.now).begun > 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), begun).await.expect("nothing is written");
     }
 
     pub(crate) async fn wait_until(&self, shard: &str, position: &Position) {
@@ -246,6 +263,8 @@ impl Progress for Kept {
     }
 
     fn keep(&self, _: Uuid, positions: Positions, processed: Processed) -> Result<(), NotNoted> {
+        lock(&self.now).begun += 1;
+        self.changed.notify_waiters();
         drop(self.held.1.wait_while(lock(&self.held.0), |held| *held).unwrap());
         let mut now = lock(&self.now);
         now.writes += 1;
@@ -253,6 +272,14 @@ impl Progress for Kept {
             now.refuse -= 1;
             return Err(NotNoted(Arc::new(coldframe_store::Error::Closed)));
         }
+        let number = |position: &Position| match position {
+            Position::After(number) => number.parse::<u64>().ok(),
+            _ => None,
+        };
+        let went_back = |(shard, before): (&String, &Position)| {
+            positions.get(shard).is_some_and(|position| number(position) < number(before))
+        };
+        now.went_back |= now.positions.iter().any(went_back);
         (now.positions, now.processed) = (positions, Some(processed));
         drop(now);
         self.changed.notify_waiters();

@@ -30,10 +30,10 @@ use coldframe_core::error::chain;
 use coldframe_core::source::{Positions, Reading, SourceError, StreamArn};
 use coldframe_store::queue::Millis;
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
 use self::checkpoint::Checkpoints;
-use self::lineage::{enter, readable};
+use self::lineage::{Shard, enter, readable};
 use self::reader::Ended;
 use self::remote::Remote;
 use super::polled::Polled;
@@ -77,18 +77,23 @@ impl About {
         Millis::try_from(self.reading.tumbling?.as_millis()).ok()
     }
 
-    /// The shards that may be read now.
-    async fn look(&self) -> Result<Vec<String>, Error> {
+    /// The shards that the stream has.
+    async fn look(&self) -> Result<Vec<Shard>, Error> {
         let remote = self.remote();
         let retention = remote.retention().await?;
         *lock(&self.retention) = retention;
-        let shards = remote.shards().await?;
+        remote.shards().await
+    }
+
+    /// Those of them that may be read now. Not to be cut off: its write would go on, and overwrite
+    /// what is kept later.
+    async fn enter(&self, shards: &[Shard]) -> Vec<String> {
         let (start, begun) = (self.reading.start, self.begun);
-        let look = |positions: &mut Positions| {
-            enter(&shards, positions, start, begun);
-            readable(&shards, positions).into_iter().map(|shard| shard.id.clone()).collect()
+        let enter = |positions: &mut Positions| {
+            enter(shards, positions, start, begun);
+            readable(shards, positions).into_iter().map(|shard| shard.id.clone()).collect()
         };
-        Ok(self.checkpoints.change(look).await)
+        self.checkpoints.change(enter).await
     }
 }
 
@@ -142,18 +147,20 @@ impl StreamPoller {
                 () = ends(&mut ending) => break,
             };
             let wait = match looked {
-                Ok(shards) => self.read_all(shards),
+                Ok(shards) => {
+                    let shards = self.about.enter(&shards).await;
+                    self.read_all(shards)
+                }
                 Err(error) => self.fail(&error),
             };
             tokio::select! {
                 Some(ended) = self.readers.join_next_with_id() => {
-                    let (id, ended) = match ended {
-                        Ok((id, ended)) => (id, ended),
-                        // It panicked: from its checkpoint another goes on.
-                        Err(error) => (error.id(), Ended::Failed),
-                    };
-                    self.read.remove(&id);
-                    self.note(ended).await;
+                    let mut all = vec![self.end(ended)];
+                    // Many end together, when their stream goes.
+                    while let Some(ended) = self.readers.try_join_next_with_id() {
+                        all.push(self.end(ended));
+                    }
+                    self.note(&all).await;
                 }
                 () = tokio::time::sleep(wait) => {}
                 () = ends(&mut ending) => {}
@@ -168,8 +175,9 @@ impl StreamPoller {
             let (id, stream) = (&self.about.polled.mapping.id, &self.about.stream.text);
             tracing::info!(mapping = %id, stream, "polled again");
         }
-        let read: HashSet<String> = self.read.values().cloned().collect();
-        for shard in shards.into_iter().filter(|shard| !read.contains(shard)) {
+        let mut read: HashSet<String> = self.read.values().cloned().collect();
+        // A list may name one twice, above all if it has changed between its pages.
+        for shard in shards.into_iter().filter(|shard| read.insert(shard.clone())) {
             self.awaited = None;
             let (about, phase) = (self.about.clone(), self.phase.clone());
             let reader = self.readers.spawn(reader::read(about, shard.clone(), phase));
@@ -180,22 +188,28 @@ impl StreamPoller {
         LOOK.min(LOOK_SOON * 2_u32.pow((*looks - 1).min(6)))
     }
 
-    /// A reader has ended: others may begin.
-    async fn note(&mut self, ended: Ended) {
-        match ended {
-            Ended::Done => {
-                self.awaited = Some(0);
-                self.gone.over();
-            }
-            Ended::Stopped => {}
-            // Its shard is listed perhaps, and can't be read: not at once again.
-            Ended::Gone | Ended::Failed => {
-                let (_, wait) = self.gone.another(self.about.polled.shared.options.time_scale);
-                let mut ending = self.phase.clone();
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = ends(&mut ending) => {}
-                }
+    fn end(&mut self, ended: Result<(Id, Ended), JoinError>) -> Ended {
+        let (id, ended) = match ended {
+            Ok((id, ended)) => (id, ended),
+            // It panicked: from its checkpoint another goes on.
+            Err(error) => (error.id(), Ended::Failed),
+        };
+        self.read.remove(&id);
+        ended
+    }
+
+    /// Readers have ended: others may begin.
+    async fn note(&mut self, all: &[Ended]) {
+        if all.contains(&Ended::Done) {
+            self.awaited = Some(0);
+            self.gone.over();
+        } else if all.iter().any(|ended| matches!(ended, Ended::Gone | Ended::Failed)) {
+            // Their shards are listed perhaps, and can't be read: not at once again.
+            let (_, wait) = self.gone.another(self.about.polled.shared.options.time_scale);
+            let mut ending = self.phase.clone();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = ends(&mut ending) => {}
             }
         }
     }

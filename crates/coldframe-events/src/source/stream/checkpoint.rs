@@ -61,12 +61,15 @@ impl Checkpoints {
 
     /// All of the shard is done up to here.
     pub(super) async fn done(&self, shard: &str, position: Position) {
-        {
-            let mut now = lock(&self.now);
-            now.positions.insert(shard.to_owned(), position);
-            now.version += 1;
-        }
+        self.note(shard, position);
         self.keep().await;
+    }
+
+    /// As [`Checkpoints::done`], but it isn't on the disk yet.
+    pub(super) fn note(&self, shard: &str, position: Position) {
+        let mut now = lock(&self.now);
+        now.positions.insert(shard.to_owned(), position);
+        now.version += 1;
     }
 
     /// How a batch has gone. Kept with what is done; a failure, which does nothing, at once.
@@ -86,7 +89,7 @@ impl Checkpoints {
 
     /// Resolves when all that has changed is on the disk, or the disk has failed: then the next
     /// change is kept with it, and a crash before lets some come again.
-    async fn keep(&self) {
+    pub(super) async fn keep(&self) {
         let wanted = lock(&self.now).version;
         let mut kept = self.kept.lock().await;
         if kept.version >= wanted {

@@ -13,9 +13,6 @@ use crate::now;
 /// Records of one answer. AWS: GetRecords of DynamoDB Streams.
 pub(super) const RECORDS_MAX: usize = 1000;
 
-/// How long records are kept, hours. AWS: DynamoDB Streams.
-pub(super) const RETENTION_HOURS: u32 = 24;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Described {
@@ -33,7 +30,7 @@ struct Description {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Got {
-    #[serde(default)]
+    /// Always there: what has none is no answer, and not the end of its shard.
     records: Vec<Sent>,
     next_shard_iterator: Option<String>,
 }
@@ -119,17 +116,20 @@ pub(super) async fn read(
     let limit = limit.min(RECORDS_MAX);
     let asked = json!({ "ShardIterator": iterator, "Limit": limit });
     let got: Got = remote.call("GetRecords", &asked).await?;
-    let is_full = got.records.len() >= limit;
+    // Pages end where they like: only one without records tells that there are no more now.
+    let is_behind = !got.records.is_empty();
     let mut records = Vec::with_capacity(got.records.len());
     for sent in got.records {
-        let mut record = record(sent, around)?;
-        if let Position::Since(moment) = at {
-            // Times of records are whole seconds.
-            record.passes &= record.arrived / 1000 >= moment / 1000;
+        let record = record(sent, around)?;
+        // Times of records are whole seconds. The reader stands at the moment until one is wanted:
+        // on the next page it still counts.
+        let is_wanted =
+            !matches!(at, Position::Since(moment) if record.arrived / 1000 < moment / 1000);
+        if is_wanted {
+            records.push(record);
         }
-        records.push(record);
     }
-    Ok(Page { records, next: got.next_shard_iterator, is_behind: is_full })
+    Ok(Page { records, next: got.next_shard_iterator, is_behind })
 }
 
 fn record(mut sent: Sent, around: Around<'_>) -> Result<Record, Error> {

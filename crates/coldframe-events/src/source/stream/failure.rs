@@ -105,7 +105,10 @@ impl GivenUp<'_> {
             success: false,
             dead_letter: None,
         };
-        Event { request_id, trace_header: None, work, payload: payload.into() }
+        // Its own: parts of a batch have their last answer in common, and an object in S3 is named by
+        // it.
+        let own = Uuid::new_v4().into();
+        Event { request_id: own, trace_header: None, work, payload: payload.into() }
     }
 
     /// JSON text; `whole`: with the event that the function got.

@@ -67,7 +67,7 @@ impl From<ListedShard> for Shard {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Got {
-    #[serde(default)]
+    /// Always there: what has none is no answer, and not the end of its shard.
     records: Vec<Sent>,
     next_shard_iterator: Option<String>,
     #[serde(default)]

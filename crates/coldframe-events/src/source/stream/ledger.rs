@@ -33,6 +33,11 @@ impl Ledger {
         last
     }
 
+    /// From the first that is open on.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }

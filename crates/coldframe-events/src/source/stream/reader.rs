@@ -27,6 +27,9 @@ use crate::{lock, now};
 /// Records of one read, unless a batch is larger.
 const READ_MIN: usize = 1000;
 
+/// Records that may be done behind one that isn't: each is remembered, and a crash lets all come again.
+const AHEAD_MAX: usize = 10_000;
+
 /// What an event of a window has beside records and state, bytes: names and times.
 const BESIDE_BYTES_MAX: usize = 4096;
 
@@ -176,14 +179,17 @@ impl Reader {
             && lock(&self.shard.window).is_none()
     }
 
-    /// Less waits than the lanes take at once.
+    /// Less waits than the lanes take at once, and not too much is done behind what isn't.
     fn has_room(&self) -> bool {
         let records: usize = self.lanes.iter().map(|lane| lane.waiting.len()).sum();
         let bytes: usize = self.lanes.iter().map(|lane| lane.bytes).sum();
-        let batch_size = self.about().polled.mapping.batch_size;
+        let at_once = self.about().polled.mapping.batch_size.saturating_mul(self.lanes.len());
+        // What runs and what waits, and as much as one lane may be behind the others.
+        let open_max = at_once.saturating_mul(2).saturating_add(AHEAD_MAX);
         !self.is_closed
-            && records < batch_size.saturating_mul(self.lanes.len())
+            && records < at_once
             && bytes < REQUEST_PAYLOAD_BYTES_MAX
+            && lock(&self.shard.ledger).len() < open_max
     }
 
     fn begin(&mut self) {
@@ -302,6 +308,10 @@ impl Reader {
         }
         let (first, wait) = self.failures.another(about.polled.shared.options.time_scale);
         self.next_read = self.next_read.max(Instant::now() + wait);
+        if let Unread::Stream(_) = unread {
+            // Another iterator of the latest would pass over what has come since.
+            self.is_fresh = false;
+        }
         match unread {
             Unread::Stream(error) => match Trouble::of(error) {
                 // Both are a matter of course.

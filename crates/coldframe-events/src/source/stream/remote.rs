@@ -24,6 +24,12 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(30), answer_bytes: 64 
 /// Pages of one list of shards: a server that always has one more is not believed.
 const SHARD_PAGES_MAX: usize = 200;
 
+/// Shards of a stream, with those that are closed: where each stands is kept.
+const SHARDS_MAX: usize = 100_000;
+
+/// How long records are kept, hours, unless told longer. AWS: DynamoDB Streams; the least of Kinesis.
+const RETENTION_HOURS_MIN: u32 = 24;
+
 /// Where it is, and how it is spoken to.
 pub(super) struct Remote<'a> {
     pub(super) options: &'a Options,
@@ -93,7 +99,9 @@ impl Remote<'_> {
             StreamKind::Kinesis => kinesis::describe(self).await?,
             StreamKind::DynamoDb => None,
         };
-        Ok(Duration::from_secs(3600 * u64::from(hours.unwrap_or(dynamodb::RETENTION_HOURS))))
+        // A stream that kept nothing would have every record given up.
+        let hours = hours.unwrap_or_default().max(RETENTION_HOURS_MIN);
+        Ok(Duration::from_secs(3600 * u64::from(hours)))
     }
 
     /// All its shards.
@@ -104,11 +112,15 @@ impl Remote<'_> {
                 StreamKind::Kinesis => kinesis::shards(self, token).await?,
                 StreamKind::DynamoDb => dynamodb::shards(self, token).await?,
             };
+            let begin = shards.len();
             shards.extend(page.into_iter().map(Shard::from));
+            let all_known = shards[begin..].iter().all(|shard| is_shard_id(&shard.id));
+            if !all_known || shards.len() > SHARDS_MAX {
+                return Err(Error::Answer);
+            }
             token = next.filter(|next| !next.is_empty());
             if token.is_none() {
-                let all_known = shards.iter().all(|shard| is_shard_id(&shard.id));
-                return if all_known { Ok(shards) } else { Err(Error::Answer) };
+                return Ok(shards);
             }
         }
         Err(Error::Answer)

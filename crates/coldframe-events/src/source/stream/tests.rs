@@ -37,6 +37,8 @@ struct State {
     instead: HashMap<&'static str, (usize, u16, &'static str)>,
     /// Nothing is answered.
     hangs: bool,
+    /// Records of one answer at most; 0: all there are.
+    page: usize,
     /// Bodies that an SQS at the same place was sent.
     sent: Vec<Value>,
 }
@@ -170,12 +172,16 @@ impl Kinesis {
                         },
                     })
                 };
-                let all = shard.records.iter().enumerate().skip(after);
-                let next = format!("{id}/{}", shard.records.len());
+                *state.asked.entry(id.to_owned()).or_default() += 1;
+                let page = if state.page == 0 { usize::MAX } else { state.page };
+                let all = shard.records.iter().enumerate().skip(after).take(page);
+                let end = shard.records.len().min(after.saturating_add(page));
+                let is_behind = end < shard.records.len();
                 json!({
                     "Records": all.map(shown).collect::<Vec<_>>(),
-                    "NextShardIterator": (!shard.is_closed).then_some(next),
-                    "MillisBehindLatest": 0,
+                    "NextShardIterator":
+                        (is_behind || !shard.is_closed).then(|| format!("{id}/{end}")),
+                    "MillisBehindLatest": if is_behind { 1000 } else { 0 },
                 })
             }
             "SendMessage" => {
@@ -196,20 +202,24 @@ const ID: Uuid = Uuid::from_u128(1);
 async fn fixture(acts: &[Act]) -> (Fixture, Arc<Kinesis>) {
     let kinesis = Arc::<Kinesis>::default();
     kinesis.change(|state| state.shards.push(shard("a")));
+    (fixture_of(&kinesis, acts, 1e-3).await, kinesis)
+}
+
+async fn fixture_of(kinesis: &Arc<Kinesis>, acts: &[Act], time_scale: f64) -> Fixture {
     let served = kinesis.clone();
     let answer = move |request| {
         let kinesis = served.clone();
         async move { kinesis.answer(request).await }
     };
     let url = serve(answer).await;
-    let mut options = options(10, 1e-3);
+    let mut options = options(10, time_scale);
     options.endpoints.kinesis = Some(url.parse().unwrap());
     options.endpoints.dynamodb_streams = Some(url.parse().unwrap());
     options.endpoints.sqs = Some(url.parse().unwrap());
     let fixture = fixture_with(Store::open(None).unwrap(), options);
     fixture.fake.function("f", acts, |_| {});
     fixture.start();
-    (fixture, kinesis)
+    fixture
 }
 
 fn reading() -> Reading {
@@ -343,6 +353,27 @@ async fn what_is_too_old_is_given_up_without_an_attempt() {
     assert_eq!(seen(&fixture), [["young"]]);
 }
 
+/// A clock of ours that is ahead, or times that a source makes up, lose nothing.
+#[tokio::test]
+async fn what_could_be_read_is_tried_once_however_old_it_seems() {
+    let (fixture, kinesis) = fixture(&[Act::Fail, Act::Succeed]).await;
+    let two_days = 2 * 24 * 3600 * 1000;
+    kinesis.put_of("a", "k", "fails", now() - two_days);
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", after(1)).await;
+    kinesis.put_of("a", "k", "of 1969", -1);
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!(seen(&fixture), [["fails"], ["of 1969"]]);
+    fixture.events.stop_polling(ID).await;
+    // The last call of a window, too.
+    kinesis.put_of("a", "k", "one", now() - two_days);
+    kinesis.put_of("a", "k", "next window", now());
+    let tumbling = Reading { tumbling: Some(Duration::from_secs(900)), ..reading() };
+    fixture.events.start_polling(mapping(tumbling));
+    fixture.fake.wait_for("f", 5).await;
+    assert_eq!(seen(&fixture)[2..], [vec!["one"], vec![], vec!["next window"]]);
+}
+
 #[tokio::test]
 async fn halving_finds_the_one_that_fails() {
     // All four; the first two; the last two; of these the first, the second.
@@ -356,6 +387,37 @@ async fn halving_finds_the_one_that_fails() {
     kept_until(&fixture, "a", after(4)).await;
     let expected: [&[&str]; 5] = [&["1", "2", "3", "4"], &["1", "2"], &["3", "4"], &["3"], &["4"]];
     assert_eq!(seen(&fixture), expected);
+}
+
+/// An object in S3 is named by it: halves of a batch have its last answer in common.
+#[tokio::test]
+async fn no_two_records_of_failure_have_the_same_name() {
+    let (fixture, _) = fixture(&[Act::Succeed]).await;
+    let shared = fixture.events.shared.clone();
+    let world = shared.sources.world.get().unwrap().clone();
+    let polled = Polled { shared, world, mapping: mapping(reading()), filters: Vec::new() };
+    let stream = StreamArn::parse(STREAM).unwrap();
+    let last = failure::Last {
+        request_id: Uuid::nil().into(),
+        version: "$LATEST".into(),
+        function_error: true,
+    };
+    let told = |number| {
+        let given_up = failure::GivenUp {
+            shard: "a",
+            records: &[record::tests::record(number, 0)],
+            condition: failure::Condition::RecordAgeExceeded,
+            invokes: 1,
+            last: Some(&last),
+        };
+        given_up.telling(&polled, &stream, "arn:aws:s3:::b")
+    };
+    let (first, second) = (told(1), told(2));
+    assert_ne!(first.request_id, second.request_id);
+    for one in [first, second] {
+        let told: Value = serde_json::from_slice(&one.payload).unwrap();
+        assert_eq!(told["requestContext"]["requestId"], Uuid::nil().to_string());
+    }
 }
 
 #[tokio::test]
@@ -476,6 +538,24 @@ async fn lanes_run_side_by_side_and_the_checkpoint_waits_for_the_slower() {
     assert_eq!(seen(&fixture)[2..], [["behind"]]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn lanes_that_end_at_the_same_time_take_no_checkpoint_back() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    // One key of each lane.
+    let keys: [&str; 4] = std::array::from_fn(|lane| {
+        let of_lane = |key: &String| record::hash(key) % 4 == lane as u64;
+        let key = (0..).map(|number| format!("k{number}")).find(of_lane);
+        key.unwrap().leak() as &str
+    });
+    for number in 0..4000 {
+        kinesis.put("a", keys[number % keys.len()], number);
+    }
+    let reading = Reading { lanes: 4, ..reading() };
+    fixture.events.start_polling(Mapping { batch_size: 1, ..mapping(reading) });
+    kept_until(&fixture, "a", after(4000)).await;
+    assert!(!lock(&fixture.progress.now).went_back);
+}
+
 #[tokio::test]
 async fn a_batch_waits_for_its_window_unless_it_is_full() {
     let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
@@ -493,11 +573,13 @@ async fn a_batch_waits_for_its_window_unless_it_is_full() {
 async fn a_stream_that_misbehaves_is_asked_again() {
     let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
     let expired = r#"{"__type":"ExpiredIteratorException"}"#;
-    let troubles: [(&str, u16, &str); 9] = [
+    let troubles: [(&str, u16, &str); 10] = [
         ("GetRecords", 400, expired),
         ("GetRecords", 400, r#"{"__type":"ProvisionedThroughputExceededException"}"#),
         ("GetRecords", 500, "{}"),
         ("GetRecords", 200, "no json"),
+        // Not the end of the shard.
+        ("GetRecords", 200, "{}"),
         ("GetRecords", 200, r#"{"Records":[{"SequenceNumber":"../x","PartitionKey":"k"}]}"#),
         ("GetRecords", 400, r#"{"__type":"ResourceNotFoundException"}"#),
         ("ListShards", 200, r#"{"Shards":[],"NextToken":"again"}"#),
@@ -551,6 +633,22 @@ async fn a_batch_that_waits_to_be_retried_ends_with_the_poller() {
     fixture.events.start_polling(mapping(reading()));
     kept_until(&fixture, "a", after(1)).await;
     assert_eq!(fixture.fake.seen_by("f").len(), tried + 1);
+}
+
+/// It would overwrite what the next poller keeps.
+#[tokio::test]
+async fn no_write_of_a_checkpoint_outlives_its_poller() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.put("a", "k", 1);
+    fixture.progress.hold(true);
+    fixture.events.start_polling(mapping(reading()));
+    fixture.progress.wait_for_write().await;
+    let mut stopped = fixture.events.stop_polling(ID);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut stopped).await;
+    fixture.progress.hold(false);
+    assert!(early.is_err(), "it has ended while it writes");
+    stopped.await;
+    assert_eq!(lock(&fixture.progress.now).writes, 1);
 }
 
 // Spec: service-api.md §7.3, "Tumbling windows".
@@ -637,6 +735,54 @@ async fn the_latest_of_a_table_outlives_its_iterator() {
     assert_eq!(names(&fixture), [["meanwhile"]]);
 }
 
+#[tokio::test]
+async fn what_came_before_the_latest_of_a_table_is_passed_over_on_every_page() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    for name in ["one", "two", "three"] {
+        kinesis.put_of("a", "k", name, now() - 10_000);
+    }
+    kinesis.put("a", "k", "after");
+    kinesis.change(|state| state.page = 1);
+    // By the poller before.
+    let begun = Position::Since(now() - 5000);
+    lock(&fixture.progress.now).positions.insert("a".to_owned(), begun);
+    fixture.events.start_polling(table(Start::Latest));
+    kept_until(&fixture, "a", after(4)).await;
+    assert_eq!(names(&fixture), [["after"]]);
+}
+
+/// Pages of DynamoDB end where they like, and don't say whether there is more.
+#[tokio::test]
+async fn a_window_of_a_table_is_open_until_all_that_came_was_read() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let minute = 60_000;
+    let begin = (now() / minute - 1) * minute;
+    kinesis.put_of("a", "k", "one", begin + 1000);
+    kinesis.put_of("a", "k", "two", begin + 2000);
+    kinesis.change(|state| state.page = 1);
+    let Mapping { source: Source::Stream { stream, reading }, .. } = table(Start::TrimHorizon)
+    else {
+        panic!("it is a table's")
+    };
+    let reading = Reading { tumbling: Some(Duration::from_secs(60)), ..reading };
+    let source = Source::Stream { stream, reading };
+    fixture.events.start_polling(Mapping { source, ..table(Start::TrimHorizon) });
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!(names(&fixture), [vec!["one"], vec!["two"], vec![]]);
+}
+
+#[tokio::test]
+async fn the_latest_of_a_table_is_not_lost_when_its_first_read_fails() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.put_of("a", "k", "before", now() - 10_000);
+    kinesis.change(|state| state.instead.insert("GetRecords", (1, 500, "{}")));
+    fixture.events.start_polling(table(Start::Latest));
+    kinesis.wait_until("it failed", |state| state.instead["GetRecords"].0 == 0).await;
+    kinesis.put("a", "k", "meanwhile");
+    kept_until(&fixture, "a", after(2)).await;
+    assert_eq!(names(&fixture), [["meanwhile"]]);
+}
+
 /// The `eventName`s of each batch of a table.
 fn names(fixture: &Fixture) -> Vec<Vec<String>> {
     let batches = fixture.fake.seen_by("f").into_iter().map(|(_, payload)| {
@@ -652,6 +798,90 @@ fn table(start: Start) -> Mapping {
     let stream = StreamArn::parse(table).unwrap();
     let source = Source::Stream { stream, reading: Reading { start, ..reading() } };
     Mapping { source, ..mapping(reading()) }
+}
+
+#[tokio::test]
+async fn a_shard_that_is_listed_twice_is_read_once() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    kinesis.change(|state| state.shards.push(shard("a")));
+    kinesis.put("a", "k", "one");
+    fixture.events.start_polling(mapping(reading()));
+    let twice = |state: &State| state.asked.get("GetRecords") == Some(&2);
+    kinesis.wait_until("two reads", twice).await;
+    fixture.events.stop_polling(ID).await;
+    assert_eq!(lock(&kinesis.state).asked["TRIM_HORIZON"], 1);
+    assert_eq!(seen(&fixture), [["one"]]);
+}
+
+#[tokio::test]
+async fn a_stream_that_says_it_keeps_nothing_is_not_believed() {
+    let (fixture, kinesis) = fixture(&[Act::Fail, Act::Succeed]).await;
+    let nothing = r#"{"StreamDescriptionSummary":{"RetentionPeriodHours":0}}"#;
+    kinesis.change(|state| state.instead.insert("DescribeStreamSummary", (100, 200, nothing)));
+    kinesis.put_of("a", "k", "old", now() - 60_000);
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", after(1)).await;
+    assert_eq!(seen(&fixture), [["old"], ["old"]]);
+}
+
+#[tokio::test]
+async fn a_list_of_too_many_shards_is_not_believed() {
+    let (fixture, kinesis) = fixture(&[Act::Succeed]).await;
+    let shards: Vec<_> = (0..=100_000).map(|one| json!({ "ShardId": one.to_string() })).collect();
+    let listed = json!({ "Shards": shards }).to_string().leak();
+    kinesis.change(|state| state.instead.insert("ListShards", (1, 200, listed)));
+    kinesis.put("a", "k", "one");
+    fixture.events.start_polling(mapping(reading()));
+    kept_until(&fixture, "a", after(1)).await;
+    assert_eq!(lock(&fixture.progress.now).positions.len(), 1);
+}
+
+/// A stream that was there again is read by all who left it, after one wait for all.
+#[tokio::test]
+async fn readers_whose_stream_was_gone_come_back_together() {
+    let kinesis = Arc::<Kinesis>::default();
+    let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let gone = (ids.len(), 400, r#"{"__type":"ResourceNotFoundException"}"#);
+    kinesis.change(|state| {
+        state.shards.extend(ids.map(shard));
+        state.instead.insert("GetRecords", gone);
+    });
+    // Were each waited for, it would take 40 s.
+    let fixture = fixture_of(&kinesis, &[Act::Succeed], 0.2).await;
+    for id in ids {
+        kinesis.put(id, "k", id);
+    }
+    let since = Instant::now();
+    fixture.events.start_polling(mapping(reading()));
+    for id in ids {
+        kept_until(&fixture, id, after(1)).await;
+    }
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+}
+
+/// Else all of them would be remembered, for as long as the stream keeps its records.
+#[tokio::test]
+async fn not_too_many_records_are_read_behind_one_that_isnt_done() {
+    let (fixture, kinesis) = fixture(&[Act::Hang, Act::Succeed]).await;
+    kinesis.change(|state| {
+        state.shards.push(shard("b"));
+        state.page = 10_000;
+    });
+    kinesis.put("a", "k", r#"{"a":1}"#);
+    for _ in 1..20_001 {
+        kinesis.put("a", "k", "passed over");
+    }
+    let filters = vec![r#"{"data":{"a":[1]}}"#.to_owned()];
+    fixture.events.start_polling(Mapping { filters, ..mapping(reading()) });
+    fixture.fake.wait_for("f", 1).await;
+    let much = |state: &State| state.asked.get("a") >= Some(&2);
+    kinesis.wait_until("much was read", much).await;
+    // Of which there is nothing to read: it is asked once a second, the other one more often.
+    let reads = lock(&kinesis.state).asked["b"];
+    kinesis.wait_until("other reads", |state| state.asked["b"] >= reads + 3).await;
+    assert_eq!(lock(&kinesis.state).asked["a"], 2);
+    fixture.fake.gate.send_replace(true);
+    kept_until(&fixture, "a", after(20_001)).await;
 }
 
 // Spec: service-api.md §7.3, "Poll Kinesis 1×/s".

@@ -148,7 +148,8 @@ impl Shard {
         let mut parts = vec![whole];
         let (mut failures, mut refusals) = (Failures::default(), Failures::default());
         while let Some(mut part) = parts.pop() {
-            let old = part.take_older(self.oldest());
+            let oldest = self.oldest(part.invokes > 0);
+            let old = part.take_older(oldest);
             if !old.is_empty() {
                 let old = Part { records: old, last: part.last.clone(), ..part };
                 if !self.give_up(old, Condition::RecordAgeExceeded).await {
@@ -156,7 +157,7 @@ impl Shard {
                 }
             }
             // Also of a window the end isn't tried for ever.
-            if part.records.is_empty() && (!is_final || self.has_aged_window()) {
+            if part.records.is_empty() && (!is_final || self.has_aged_window(oldest)) {
                 continue;
             }
             let outcome = match self.attempt(&mut part).await {
@@ -193,16 +194,17 @@ impl Shard {
         true
     }
 
-    fn has_aged_window(&self) -> bool {
-        let oldest = self.oldest();
+    fn has_aged_window(&self, oldest: Millis) -> bool {
         crate::lock(&self.window).as_ref().is_none_or(|window| window.end < oldest)
     }
 
-    /// What arrived before is given up.
-    fn oldest(&self) -> Millis {
+    /// What arrived before is given up. That the stream keeps it no more is said by our clock alone:
+    /// what could be read was kept then, and is tried once.
+    fn oldest(&self, is_tried: bool) -> Millis {
         let age_max = self.about.reading.age_max.map(|age| scaled(age, self.time_scale()));
-        let kept = Millis::try_from(self.about.retention().as_millis()).unwrap_or(Millis::MAX);
-        now().saturating_sub(age_max.unwrap_or(Millis::MAX).min(kept))
+        let kept = is_tried.then(|| Millis::try_from(self.about.retention().as_millis()).ok());
+        let ages = [age_max, kept.flatten()];
+        now().saturating_sub(ages.into_iter().flatten().min().unwrap_or(Millis::MAX))
     }
 
     fn time_scale(&self) -> f64 {
@@ -275,17 +277,19 @@ impl Shard {
 
     /// These are done: the checkpoint moves if nothing is open before them.
     pub(super) async fn done(&self, records: &[Record]) {
-        let moved = {
+        {
+            // Held until it is noted: no lane takes back what another one has moved meanwhile.
             let mut ledger = crate::lock(&self.ledger);
-            ledger.done(records.iter().map(|record| record.number))
-        };
-        let Some(number) = moved else { return };
-        // A window that is open is to be added up anew after a crash.
-        if let Some(window) = &mut *crate::lock(&self.window) {
-            window.held = Some(number);
-            return;
+            let moved = ledger.done(records.iter().map(|record| record.number));
+            let Some(number) = moved else { return };
+            // A window that is open is to be added up anew after a crash.
+            if let Some(window) = &mut *crate::lock(&self.window) {
+                window.held = Some(number);
+                return;
+            }
+            self.about.checkpoints.note(&self.id, Position::After(number));
         }
-        self.about.checkpoints.done(&self.id, Position::After(number)).await;
+        self.about.checkpoints.keep().await;
     }
 
     /// Tells the destination, durably, and goes on behind them. Whether it could, before the poller
