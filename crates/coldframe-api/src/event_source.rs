@@ -260,8 +260,14 @@ impl Service {
                 }))
             })
         });
-        if let Some(mapping) = settled.await?.and_then(|record| polled(id, &record)) {
-            self.sources.start_polling(mapping);
+        let Some(mapping) = settled.await?.and_then(|record| polled(id, &record)) else {
+            return Ok(());
+        };
+        self.sources.start_polling(mapping.clone());
+        let record = self.store.mapping(id).filter(|record| record.transition.is_none());
+        if record.and_then(|record| polled(id, &record)) != Some(mapping) {
+            // Another change came before this began, and may have ended before it.
+            self.settle_mapping_later(id);
         }
         Ok(())
     }

@@ -55,6 +55,8 @@ pub(crate) struct Sources {
     /// The receiver is the poller's: closed, it has ended.
     pollers: Mutex<HashMap<Uuid, Arc<watch::Sender<Phase>>>>,
     world: OnceLock<Arc<World>>,
+    /// Held by who writes a checkpoint: the store takes one at a time, and threads are others' too.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Sources {

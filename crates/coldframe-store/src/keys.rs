@@ -63,11 +63,18 @@ impl Secret {
 /// What temporary credentials are signed with; made when it is first wanted.
 pub(crate) fn session_secret(store: &Store) -> Result<[u8; 32], Error> {
     let name = "session".to_owned();
-    store.change_document(
-        |memory| &memory.secrets,
-        &name,
-        |secret| secret.get_or_insert_with(Secret::new).bytes().ok_or(Error::Secret),
-    )
+    let known_or_made = || {
+        store.change_document(
+            |memory| &memory.secrets,
+            &name,
+            |secret| secret.get_or_insert_with(Secret::new).bytes().ok_or(Error::Secret),
+        )
+    };
+    match known_or_made() {
+        // Another store of a new back end was faster: then it is known.
+        Err(Error::Changed { .. }) => known_or_made(),
+        made => made,
+    }
 }
 
 impl Store {

@@ -283,6 +283,18 @@ fn stores_of_one_backend_see_and_refuse_each_others_changes() {
     assert_eq!(other.function(&arn("a")).unwrap().settings.last_version, 8);
 }
 
+/// All begin at once, over nothing.
+#[test]
+fn stores_of_one_new_backend_share_a_secret() {
+    let backend = Arc::new(Embedded::open(None).unwrap());
+    let secrets: Vec<[u8; 32]> = std::thread::scope(|scope| {
+        let open = || *Store::over(backend.clone()).unwrap().session_secret();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+}
+
 /// A change writes what it changed, not the rest.
 #[test]
 fn a_change_writes_its_parts_only() {

@@ -124,7 +124,8 @@ impl StreamPoller {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let progress = polled.world.progress.clone();
-        let checkpoints = Checkpoints::load(progress, polled.mapping.id);
+        let writing = polled.shared.sources.writing.clone();
+        let checkpoints = Checkpoints::load(progress, polled.mapping.id, writing);
         let retention = Mutex::new(RETENTION);
         let about = About { polled, stream, reading, checkpoints, retention, begun: now() };
         Self {

@@ -17,6 +17,8 @@ pub(super) struct Checkpoints {
     now: Mutex<Now>,
     /// Held by who writes.
     kept: tokio::sync::Mutex<Kept>,
+    /// Held by who writes, of all mappings.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Now {
@@ -34,10 +36,14 @@ struct Kept {
 
 impl Checkpoints {
     /// As they were kept.
-    pub(super) fn load(progress: Arc<dyn Progress>, mapping: Uuid) -> Self {
+    pub(super) fn load(
+        progress: Arc<dyn Progress>,
+        mapping: Uuid,
+        writing: Arc<tokio::sync::Mutex<()>>,
+    ) -> Self {
         let positions = progress.positions(mapping);
         let now = Now { positions, processed: Processed::Nothing, version: 0 };
-        Self { progress, mapping, now: Mutex::new(now), kept: Default::default() }
+        Self { progress, mapping, now: Mutex::new(now), kept: Default::default(), writing }
     }
 
     pub(super) fn position(&self, shard: &str) -> Position {
@@ -95,6 +101,7 @@ impl Checkpoints {
         if kept.version >= wanted {
             return;
         }
+        let _alone = self.writing.lock().await;
         let (progress, mapping) = (self.progress.clone(), self.mapping);
         let (positions, processed, version) = {
             let now = lock(&self.now);
