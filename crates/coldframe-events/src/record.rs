@@ -46,11 +46,11 @@ struct Record<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RequestContext<'a> {
-    request_id: &'a str,
-    function_arn: &'a str,
-    condition: &'static str,
-    approximate_invoke_count: u32,
+pub(crate) struct RequestContext<'a> {
+    pub(crate) request_id: &'a str,
+    pub(crate) function_arn: &'a str,
+    pub(crate) condition: &'static str,
+    pub(crate) approximate_invoke_count: u32,
 }
 
 #[derive(Serialize)]

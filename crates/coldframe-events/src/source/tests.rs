@@ -20,6 +20,26 @@ use tokio::sync::Notify;
 use super::*;
 use crate::tests::{Act, Fixture, arn, fixture_with, options};
 
+/// Resolves when what the state of a made-up service is to become has come.
+pub(crate) async fn until<S>(
+    what: &str,
+    changed: &Notify,
+    state: &Mutex<S>,
+    condition: impl Fn(&S) -> bool,
+) {
+    let reached = async {
+        loop {
+            let changed = changed.notified();
+            if condition(&lock(state)) {
+                return;
+            }
+            changed.await;
+        }
+    };
+    let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+    reached.unwrap_or_else(|_| panic!("not within 20 s: {what}"));
+}
+
 /// An SQS of one queue, which never makes a message visible again by itself.
 #[derive(Default)]
 struct Sqs {
@@ -56,17 +76,7 @@ impl Sqs {
     }
 
     async fn wait_until(&self, what: &str, condition: impl Fn(&State) -> bool) {
-        let reached = async {
-            loop {
-                let changed = self.changed.notified();
-                if condition(&lock(&self.state)) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
-        reached.unwrap_or_else(|_| panic!("not within 20 s: {what}"));
+        until(what, &self.changed, &self.state, condition).await;
     }
 
     async fn receive(&self, asked: &Value) -> Value {

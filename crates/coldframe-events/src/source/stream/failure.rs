@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::super::polled::Polled;
 use super::record::{Record, event};
 use crate::now;
-use crate::record::{strftime, timestamp};
+use crate::record::{RequestContext, strftime, timestamp};
 
 /// Why records are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +52,6 @@ struct Told<'a> {
     dynamodb: Option<BatchInfo<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RequestContext<'a> {
-    request_id: String,
-    function_arn: &'a str,
-    condition: &'static str,
-    approximate_invoke_count: u32,
 }
 
 #[derive(Serialize)]
@@ -152,7 +143,7 @@ impl GivenUp<'_> {
         let events = whole.then(|| event(self.records, b""));
         let told = Told {
             request_context: RequestContext {
-                request_id: request_id.to_string(),
+                request_id: &request_id.to_string(),
                 function_arn,
                 condition,
                 approximate_invoke_count: self.invokes,

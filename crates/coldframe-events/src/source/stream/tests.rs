@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::super::tests::serve;
+use super::super::tests::{serve, until};
 use super::*;
 use crate::tests::{Act, Fixture, arn, fixture_with, options};
 
@@ -75,17 +75,7 @@ impl Kinesis {
     }
 
     async fn wait_until(&self, what: &str, condition: impl Fn(&State) -> bool) {
-        let reached = async {
-            loop {
-                let changed = self.changed.notified();
-                if condition(&lock(&self.state)) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
-        reached.unwrap_or_else(|_| panic!("not within 20 s: {what}"));
+        until(what, &self.changed, &self.state, condition).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
